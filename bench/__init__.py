@@ -1,0 +1,80 @@
+"""bench: which audio-deepfake detector can be trusted on which data.
+
+    bench.run(detectors, datasets, **options)    the matrix: train, score, store; results as `bench show` prints them
+    bench.load_detector(name, **options)         a detector in evaluation mode
+    bench.load_dataset(name, **options)          a trial list with its digest
+    bench.evaluate(scores, labels)               EER, F1, AUC, ... of scores that came from anywhere
+
+`options` are the fields of `bench.workspace.Options`: data_root, data, weights, results, cards, device, limit, ...
+Higher = more bona fide and label 1 = bona fide, everywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from bench.corpora import Dataset
+    from bench.results import Result
+    from bench.workspace import Workspace
+
+from bench.metrics import evaluate
+
+__all__ = ["evaluate", "load_dataset", "load_detector", "run"]
+
+
+def run(detectors: Sequence[str], datasets: Sequence[str], **options: Any) -> list[Result]:
+    """Score detectors on datasets (names, globs, `all`) and return the results of these pairs.
+
+    What is finished is not scored again. A blocked or failed pair is in the list, without metrics and with its reason.
+
+    Raises:
+        UsageError: names or options that cannot be meant.
+        StoreError: the results folder cannot be written.
+    """
+    from bench import matrix, results
+    from bench.progress import Silent
+
+    workspace = _workspace(options)
+    outcomes = matrix.run(workspace, matrix.plan(workspace, detectors, datasets), Silent())
+    return [results.evaluate_cell(workspace.store, outcome.as_cell) for outcome in outcomes]
+
+
+def load_detector(name: str, **options: Any) -> nn.Module:
+    """A detector with its weights, in evaluation mode on `device`; its `forward` is described in `bench.models`.
+
+    Raises:
+        UsageError: a name nobody knows.
+        Blocked, WeightsError: its weights are not here, not trained yet, or not the published ones.
+    """
+    import torch
+
+    from bench import environment
+    from bench.errors import Blocked
+    from bench.matrix import scorer
+
+    workspace = _workspace(options)
+    card = workspace.detectors[name]
+    checkpoint = workspace.checkpoint(card)
+    if card.recipe is not None and checkpoint is None:
+        raise Blocked(f"{name} is not trained yet", remedy="`bench run` with it on any dataset trains it first")
+    return scorer(card, checkpoint).build(torch.device(environment.pick_device(workspace.options.device)))
+
+
+def load_dataset(name: str, **options: Any) -> Dataset:
+    """A dataset: its trial table (`bench.trials`), digest and warnings.
+
+    Raises:
+        UsageError: a name nobody knows.
+        Blocked, DataError: not here, or not what its reader expects.
+    """
+    return _workspace(options).evaluated(name)
+
+
+def _workspace(options: dict[str, Any]) -> Workspace:
+    from bench.workspace import Options, Workspace
+
+    return Workspace(Options(**options))

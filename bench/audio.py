@@ -1,0 +1,227 @@
+"""Audio files to the samples a detector is given: the only place that touches samples on disk.
+
+Decoding is soundfile (libsndfile) with PyAV (FFmpeg) behind it: libsndfile 1.2.2 refuses about 40 % of the FLAC files
+of ASVspoof 2021 that other decoders read bit-identically. Integer samples become float32 by division by 2^(bits - 1),
+channels are averaged, other rates go through torchaudio's Hann-windowed sinc (width 6, rolloff 0.99), the resampler of
+the reference scores. Nothing is trimmed, levelled or dithered.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from pathlib import Path
+from typing import NamedTuple
+
+import av
+import numpy as np
+import soundfile
+import torch
+import torchaudio
+
+from bench.cards import AudioRecipe
+from bench.errors import AudioError
+
+BLOCK = 1 << 20  # samples a read; headers are not trusted with the size of a buffer
+MAX_KERNEL = 50_000_000  # taps of a resampling kernel; a hostile rate would ask for terabytes
+
+# Containers FFmpeg may open, and only from the local disk: a playlist named .wav must not make it fetch other files.
+FFMPEG = {
+    "protocol_whitelist": "file",
+    "format_whitelist": "aac,ac3,aiff,amr,asf,au,avi,caf,flac,flv,matroska,webm,mov,mp4,mp3,mpegts,ogg,w64,wav",
+}
+
+
+class Header(NamedTuple):
+    """What a file says of itself: duration in seconds, samples a second, channels."""
+
+    seconds: float
+    rate: int
+    channels: int
+
+
+class Utterance(NamedTuple):
+    """Samples as a detector takes them, float32 (T,), how many of them are real, and the duration of the file."""
+
+    wave: np.ndarray
+    length: int
+    seconds: float
+
+
+def prepare(path: str | Path, recipe: AudioRecipe) -> Utterance:
+    """Read a file and bring it into the shape of an audio recipe.
+
+    Raises:
+        AudioError: missing, empty or undecodable file, fewer samples than the header promises, NaN or infinite samples.
+    """
+    raw, rate = decode(path)
+    wave = resample(raw, rate, recipe.rate, path)
+    window = fit_window(wave, recipe)
+    length = min(len(wave), len(window)) if recipe.window == "pad" else len(window)
+    return Utterance(window, length, len(raw) / rate)
+
+
+def fit_window(wave: np.ndarray, recipe: AudioRecipe) -> np.ndarray:
+    """The window of a recipe: wave float32 (T,), T >= 1, to (samples,), or (T,) for the whole file.
+
+    In the order of the authors' loaders: cut to the first `samples`, normalise what is there, then fill up; so padding
+    zeros stay zero. A tiled file is floor(samples / T) + 1 copies, cut: what np.resize makes.
+    """
+    wave = wave[: recipe.samples]
+    if recipe.epsilon is not None:
+        wave = (wave - wave.mean()) / np.sqrt(wave.var() + np.float32(recipe.epsilon))
+    if recipe.samples is not None and len(wave) < recipe.samples:
+        if recipe.window == "tile":
+            return np.resize(wave, recipe.samples)
+        return np.pad(wave, (0, recipe.samples - len(wave)))
+    return wave
+
+
+def resample(wave: np.ndarray, rate: int, target: int, path: str | Path = "") -> np.ndarray:
+    """Wave float32 (T,) at `rate` to ceil(T * target / rate) samples at `target`; unchanged where they are equal."""
+    if rate == target:
+        return wave
+    try:
+        kernel = _resampler(rate, target)
+    except ValueError as error:
+        raise AudioError(str(error), where=path, remedy="convert the file to 16 kHz first") from None
+    resampled: np.ndarray = kernel(torch.from_numpy(wave)).numpy()
+    return resampled
+
+
+@lru_cache(maxsize=32)
+def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
+    ratio = math.gcd(rate, target)
+    old, new = rate // ratio, target // ratio
+    if new * (old + 2 * math.ceil(6 * old / (0.99 * min(old, new)))) > MAX_KERNEL:
+        raise ValueError(f"a sample rate of {rate} Hz cannot be resampled to {target} Hz")
+    # float32 makes the kernel that torchaudio.functional.resample makes for a float32 waveform, bit for bit.
+    return torchaudio.transforms.Resample(rate, target, dtype=torch.float32)
+
+
+def decode(path: str | Path) -> tuple[np.ndarray, int]:
+    """All samples of a file: float32 (T,), T >= 1, mono (mean of the channels), and its own sample rate in Hz."""
+    _check_present(path)
+    try:
+        wave, rate = _decode_soundfile(path)
+    except (soundfile.SoundFileError, AudioError) as first:
+        try:
+            wave, rate = _decode_pyav(path)
+        except (av.FFmpegError, AudioError, IndexError) as second:
+            raise _undecodable(path, first, second) from None
+    if not len(wave):
+        raise AudioError("the file holds no samples", where=path, remedy="fetch or convert it again")
+    if not np.isfinite(wave).all():
+        at = int(np.flatnonzero(~np.isfinite(wave))[0])
+        raise AudioError(
+            f"sample {at} is NaN or infinite", where=path, remedy="convert the file again, to 16-bit integers"
+        )
+    return wave, rate
+
+
+def header(path: str | Path) -> Header:
+    """What a file says of itself, without decoding it.
+
+    Raises:
+        AudioError: missing or empty file, or a header that neither decoder understands.
+    """
+    _check_present(path)
+    try:
+        info = soundfile.info(str(path))
+        return Header(info.frames / info.samplerate, info.samplerate, info.channels)
+    except soundfile.SoundFileError as first:
+        try:
+            with av.open(str(path), options=FFMPEG) as container:
+                stream = container.streams.audio[0]
+                duration = _promised(stream)
+                if duration is None:
+                    raise AudioError("no duration in the header", where=path)
+                return Header(duration / stream.rate, stream.rate, stream.channels)
+        except (av.FFmpegError, AudioError, IndexError) as second:
+            raise _undecodable(path, first, second) from None
+
+
+def _check_present(path: str | Path) -> None:
+    file = Path(path)
+    if not file.is_file():
+        raise AudioError("the file is missing", where=path, remedy="check that the download is complete")
+    if not file.stat().st_size:
+        raise AudioError("the file is empty (0 bytes)", where=path, remedy="fetch it again")
+
+
+def _undecodable(path: str | Path, first: Exception, second: Exception) -> AudioError:
+    """One error of what both decoders said; the one that knows about missing samples comes first."""
+
+    def said(error: Exception) -> str:
+        if isinstance(error, AudioError):
+            return error.what
+        if isinstance(error, av.FFmpegError):
+            return error.strerror or "refused"
+        return "no audio stream" if isinstance(error, IndexError) else str(error).split(": ")[-1].rstrip(".")
+
+    reasons = [f"soundfile: {said(first)}", f"PyAV: {said(second)}"]
+    if isinstance(second, AudioError):
+        reasons.reverse()
+    return AudioError(
+        f"no decoder reads this file ({'; '.join(reasons)})",
+        where=path,
+        remedy="it is damaged, cut short or no audio: fetch it again",
+    )
+
+
+def _decode_soundfile(path: str | Path) -> tuple[np.ndarray, int]:
+    with soundfile.SoundFile(str(path)) as file:
+        blocks = []
+        while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+            blocks.append(block.mean(axis=1) if file.channels > 1 else block[:, 0])
+        wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+        # An MPEG header only estimates; a FLAC header of 0 samples leaves the count open.
+        if file.format != "MPEG" and 0 < file.frames < 1 << 62:
+            _check_complete(len(wave), file.frames)
+        if file.format == "WAV":
+            _check_riff(Path(path))
+        return wave, file.samplerate
+
+
+def _decode_pyav(path: str | Path) -> tuple[np.ndarray, int]:
+    with av.open(str(path), options=FFMPEG) as container:
+        stream = container.streams.audio[0]
+        blocks = [_mono(frame) for frame in container.decode(stream)]
+        wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+        if container.format.name in ("flac", "wav") and (promised := _promised(stream)) is not None:
+            _check_complete(len(wave), promised)
+        return wave, stream.rate
+
+
+def _check_riff(path: Path) -> None:
+    """libsndfile reads a WAV that is cut short as if its header had promised no more."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8)[4:], "little") + 8
+    # Writers to a pipe leave the size at 2^31 or 2^32, give or take the header.
+    if path.stat().st_size < size < 0x7FFFF000:
+        raise AudioError(f"truncated: {path.stat().st_size:,} of {size:,} bytes")
+
+
+def _check_complete(samples: int, promised: int) -> None:
+    if samples < promised:
+        raise AudioError(f"truncated: {samples:,} of {promised:,} samples")
+
+
+def _promised(stream: av.AudioStream) -> int | None:
+    """Samples a stream's header promises, where it does."""
+    if not stream.duration or stream.time_base is None:
+        return None
+    return round(stream.duration * stream.time_base * stream.rate)
+
+
+def _mono(frame: av.AudioFrame) -> np.ndarray:
+    """A decoded frame as float32 (T,): scaled to [-1, 1) as libsndfile does, mean of the channels."""
+    block = frame.to_ndarray()
+    if not frame.format.is_planar:
+        block = block.reshape(-1, len(frame.layout.channels)).T
+    if block.dtype.kind == "u":
+        block = (block.astype(np.float32) - 128) / np.float32(128)
+    elif block.dtype.kind == "i":
+        block = (block / float(1 << (8 * block.itemsize - 1))).astype(np.float32)
+    mono: np.ndarray = block.astype(np.float32).mean(axis=0) if len(block) > 1 else block[0].astype(np.float32)
+    return mono

@@ -1,0 +1,398 @@
+"""Cards: one YAML file a detector or a dataset, read into typed records. The folder is the registry.
+
+A card never runs anything: `model` and `reader` name code as `package.module:object`, imported by `resolve` when it is
+needed, so listing a hundred detectors imports no network. Unknown and misspelt fields are errors with file and line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from bench.errors import BenchError, CardError, UsageError, unknown
+
+
+class Fields(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class AudioRecipe(Fields):
+    """What a detector is given of a file. Detectors with equal recipes share one decoding pass.
+
+    window: `tile` the first `samples`, a shorter file repeated from its beginning (SLS, AASIST, RawNet2);
+            `pad` the first `samples`, a shorter file zero-padded after normalisation (two-stage XLS-R, SLIM);
+            `whole` the whole file (AntiDeepfake, LFCC-GMM);
+            `facts` only what the header says (duration, rate, channels); `none` the file is not opened at all.
+    epsilon: zero mean and unit variance over the real samples, (x - mean) / sqrt(variance + epsilon), or null for the
+            raw waveform. 1e-7 is the transformers feature extractor, 1e-5 is layer_norm; they are not interchangeable.
+    """
+
+    rate: int = Field(16_000, ge=1_000, le=192_000)
+    window: Literal["tile", "pad", "whole", "facts", "none"]
+    samples: int | None = Field(None, ge=1)
+    epsilon: float | None = Field(None, gt=0)
+
+    @model_validator(mode="after")
+    def _samples_belong_to_fixed_windows(self) -> AudioRecipe:
+        if (self.window in ("tile", "pad")) != (self.samples is not None):
+            raise ValueError("`samples` goes with the windows `tile` and `pad`, and only with them")
+        return self
+
+    @property
+    def decodes(self) -> bool:
+        """Whether samples are read (as opposed to the header, or nothing)."""
+        return self.window not in ("facts", "none")
+
+
+class Weights(Fields):
+    """A released checkpoint: `file` is searched by name in the weights folders."""
+
+    file: str = Field(pattern=r"^[^/\\\x00-\x1f]+$")
+    source: str
+    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    licence: str
+
+
+class Recipe(Fields):
+    """How weights are made where none are released: the trial lists, the seed, and what the detector's `fit` takes."""
+
+    train: str
+    seed: int = 0
+    arguments: dict[str, Any] = Field(default_factory=dict)
+
+
+class Decision(Fields):
+    """The detector's own threshold: bona fide when `column` (the score, or an extra) exceeds `threshold`."""
+
+    column: str = "score"
+    threshold: float = 0.0
+
+
+class Published(Fields):
+    """A number somebody published; `eer` and `f1` in percent and as a fraction, as printed there."""
+
+    dataset: str
+    eer: float = Field(ge=0, le=100)
+    f1: float | None = Field(None, ge=0, le=1)
+    source: str
+    note: str = ""
+
+
+class Card(Fields):
+    name: str = Field(min_length=1, max_length=120, pattern=r"^[^\s,*?\[\]\x00-\x1f\x7f]+$")
+    title: str
+    summary: str
+    paper: str = ""
+    code: str = ""
+    licence: str
+    notes: tuple[str, ...] = ()
+    listed: bool = True  # part of `all`
+
+
+class DetectorCard(Card):
+    family: str
+    model: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    audio: AudioRecipe
+    weights: Weights | None = None
+    recipe: Recipe | None = None
+    decision: Decision | None = None
+    trained_on: tuple[str, ...] = ()
+    selected_on: tuple[str, ...] = ()
+    published: tuple[Published, ...] = ()
+
+    @model_validator(mode="after")
+    def _one_origin_of_weights(self) -> DetectorCard:
+        if self.weights and self.recipe:
+            raise ValueError("`weights` (released) and `recipe` (trained here) exclude each other: make it two cards")
+        return self
+
+
+class Counts(Fields):
+    """What the published list holds; a difference is a warning, because the user's file is what is scored."""
+
+    trials: int
+    bonafide: int
+    spoof: int
+    speakers: int | None = None
+    attacks: int | None = None
+
+
+class DatasetCard(Card):
+    reader: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
+    arguments: dict[str, Any] = Field(default_factory=dict)
+    counts: Counts | None = None
+    obtain: str
+    sibling_of: str | None = None
+    own_files: bool = False  # the user's own: files may change under the same names, so their stat is part of the key
+
+
+# What was said of the parent is not true of a card that extends it.
+NOT_INHERITED = frozenset({"published", "counts", "listed"})
+
+C = TypeVar("C", DetectorCard, DatasetCard)
+
+
+class Registry(Generic[C]):
+    """The cards of one kind by name.
+
+    Raises:
+        CardError: a card that is not valid, a name given twice, a folder without any card.
+    """
+
+    def __init__(self, kind: Literal["detectors", "datasets"], extra: Path | None, model: type[C]) -> None:
+        self.kind = kind
+        self._model: type[C] = model
+        self._raw: dict[str, tuple[Path, dict[str, Any]]] = {}
+        for file in _files(shipped(kind)):
+            self._add(file, _load_yaml(file))
+        if extra is not None:
+            for file in _files(extra):
+                raw = _load_yaml(file)
+                if _is_dataset(raw) == (kind == "datasets"):
+                    self._add(file, raw)
+
+    def _add(self, file: Path, raw: dict[str, Any]) -> None:
+        name = raw.get("name")
+        if not isinstance(name, str):
+            raise CardError("a card needs a `name`", where=file, line=1)
+        if name in self._raw:
+            other = self._raw[name][0]
+            raise CardError(
+                f"{name!r} is the name of two cards",
+                where=file,
+                line=_line_of(file, ("name",)),
+                remedy=f"rename one; the other is {other}",
+            )
+        self._raw[name] = (file, raw)
+
+    @cached_property
+    def cards(self) -> dict[str, C]:
+        return {name: self._build(name) for name in self._raw}
+
+    def _build(self, name: str) -> C:
+        file, _ = self._raw[name]
+        merged = self._merged(name, ())
+        try:
+            return self._model.model_validate(merged)
+        except ValidationError as error:
+            raise _card_error(error, file, self._model) from None
+
+    def _merged(self, name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+        file, raw = self._raw[name]
+        parent = raw.get("extends")
+        if parent is None:
+            return raw
+        line = _line_of(file, ("extends",))
+        if parent not in self._raw:
+            hint = unknown(self.kind.removesuffix("s"), str(parent), self._raw)
+            raise CardError(f"`extends`: {hint.what}", where=file, line=line, remedy=hint.remedy)
+        if parent in (*seen, name):
+            raise CardError(f"`extends` runs in a circle: {' -> '.join((*seen, name, parent))}", where=file, line=line)
+        inherited = {k: v for k, v in self._merged(parent, (*seen, name)).items() if k not in NOT_INHERITED}
+        return _overlay(inherited, {k: v for k, v in raw.items() if k != "extends"})
+
+    def __getitem__(self, name: str) -> C:
+        if name not in self._raw:
+            raise unknown(self.kind.removesuffix("s"), name, self._raw)
+        return self.cards[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._raw)
+
+    def select(self, patterns: Iterable[str]) -> dict[str, bool]:
+        """Names that the patterns choose, in the order of the patterns -> whether the name was given explicitly.
+
+        A pattern is a name, a glob, `all` (the listed ones), or several of these separated by commas.
+
+        Raises:
+            UsageError: a name nobody knows (with the nearest ones), a glob that fits nothing, no pattern at all.
+        """
+        chosen: dict[str, bool] = {}
+        for pattern in (part.strip() for given in patterns for part in given.split(",")):
+            if not pattern:
+                continue
+            if pattern == "all":
+                names, explicit = [name for name, card in self.cards.items() if card.listed], False
+            elif any(symbol in pattern for symbol in "*?["):
+                names, explicit = fnmatch.filter(self._raw, pattern), False
+                if not names:
+                    raise UsageError(
+                        f"no {self.kind.removesuffix('s')} fits {pattern!r}", remedy=f"see `bench list {self.kind}`"
+                    )
+            else:
+                names, explicit = [self[pattern].name], True
+            for name in names:
+                chosen[name] = chosen.get(name, False) or explicit
+        if not chosen:
+            raise UsageError(f"no {self.kind} were named", remedy=f"see `bench list {self.kind}`")
+        return chosen
+
+
+def detectors(extra: Path | None = None) -> Registry[DetectorCard]:
+    """All detector cards: those that ship with the harness and those of the user's folder `extra`."""
+    return Registry("detectors", extra, DetectorCard)
+
+
+def datasets(extra: Path | None = None) -> Registry[DatasetCard]:
+    """All dataset cards: those that ship with the harness and those of the user's folder `extra`."""
+    return Registry("datasets", extra, DatasetCard)
+
+
+def shipped(folder: str) -> Path:
+    """Where `detectors`, `datasets` or `reports` lies: inside the installed package, else in the checkout.
+
+    Shipped first: beside an installed package a folder `datasets` may be another project's.
+    """
+    here = Path(__file__).parent
+    for candidate in (here / "_cards" / folder, here.parent / folder):
+        if candidate.is_dir():
+            return candidate
+    raise CardError(f"the folder {folder!r} is missing from this installation", where=here, remedy="install again")
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise CardError("no such folder of cards", where=folder, remedy="give an existing folder with --cards")
+    files = sorted(file for file in folder.rglob("*") if file.suffix in (".yaml", ".yml"))
+    if not files:
+        raise CardError("no card in this folder", where=folder, remedy="a card is a *.yaml file; see CONTRIBUTING.md")
+    return files
+
+
+def _is_dataset(raw: Mapping[str, Any]) -> bool:
+    """Whether a user's card is a dataset's; a folder of the user's own may hold both kinds."""
+    if "extends" in raw and not {"reader", "model"} & raw.keys():
+        return raw["extends"] in {_load_yaml(file).get("name") for file in _files(shipped("datasets"))}
+    return "reader" in raw
+
+
+def resolve(target: str, where: str) -> Any:
+    """The object that `package.module:object` names.
+
+    Raises:
+        CardError: the module cannot be imported or has no such object; `where` names the card.
+    """
+    module_name, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except (ImportError, AttributeError) as error:
+        raise CardError(
+            f"{target} cannot be loaded: {error}",
+            where=where,
+            remedy="correct the card, or install the module it names",
+        ) from error
+
+
+def _overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the fields of `change`; mappings are merged, anything else is replaced."""
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        merged[key] = _overlay(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+class _Loader(yaml.SafeLoader):
+    """Safe YAML that refuses a key given twice: the later one would silently win."""
+
+
+def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
+    keys: set[str] = set()
+    for key, _ in node.value:
+        if key.value in keys:
+            raise yaml.MarkedYAMLError(problem=f"`{key.value}` is given twice", problem_mark=key.start_mark)
+        keys.add(key.value)
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+# YAML 1.1 reads 1e-7 as a string; epsilons are written that way.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+)
+
+
+def _load_yaml(file: Path) -> dict[str, Any]:
+    try:
+        raw = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506, a subclass of SafeLoader
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark
+        raise CardError(f"not valid YAML: {error.problem}", where=file, line=mark.line + 1 if mark else None) from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise CardError(f"not valid YAML: {error}", where=file) from None
+    except OSError as error:
+        raise CardError(f"cannot be read: {error.strerror}", where=file) from None
+    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
+        raise CardError("a card is a mapping of field names to values", where=file, line=1)
+    return raw
+
+
+def _line_of(file: Path, path: Sequence[str | int]) -> int | None:
+    """The 1-based line of a field of a YAML file, or of the deepest part of `path` that is written there."""
+    node: yaml.Node | None = yaml.compose(file.read_text(encoding="utf-8"), Loader=_Loader)
+    line: int | None = 1
+    for step in path:
+        if isinstance(node, yaml.MappingNode):
+            found = [(key, value) for key, value in node.value if key.value == step]
+            if not found:
+                break
+            line, node = found[0][0].start_mark.line + 1, found[0][1]
+        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
+            node = node.value[step]
+            line = node.start_mark.line + 1
+        else:
+            break
+    return line
+
+
+def _card_error(error: ValidationError, file: Path, model: type[BaseModel]) -> BenchError:
+    """The first complaint of pydantic: field, line, and the nearest field name where one is misspelt."""
+    first = error.errors()[0]
+    path = [step for step in first["loc"] if isinstance(step, (str, int))]
+    field = ".".join(map(str, path)) or "card"
+    remedy = None
+    if first["type"] == "extra_forbidden":
+        owner = _model_at(model, path[:-1])
+        known = [*owner.model_fields, *(["extends"] if owner is model else [])] if owner else []
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        what = f"unknown field `{field}`"
+        remedy = f"did you mean `{near[0]}`?" if near else f"fields here: {', '.join(known)}"
+    elif first["type"] == "missing":
+        what = f"the field `{field}` is missing"
+    else:
+        what = f"`{field}`: {first['msg'].removeprefix('Value error, ')}"
+    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return CardError(what + others, where=file, line=_line_of(file, path), remedy=remedy)
+
+
+def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
+    """The record class that a path of field names leads to."""
+    for step in path:
+        if isinstance(step, int):
+            continue
+        field = model.model_fields.get(step)
+        candidates = [] if field is None else _classes(field.annotation)
+        if not candidates:
+            return None
+        model = candidates[0]
+    return model
+
+
+def _classes(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _classes(part)]

@@ -1,0 +1,340 @@
+"""The command line: parse, call, print. No logic of its own.
+
+Heavy imports stay inside the commands, so that `bench --help` and a mistyped option answer at once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bench.errors import BenchError
+
+if TYPE_CHECKING:
+    from bench.matrix import Outcome, Planned
+    from bench.progress import Display
+    from bench.workspace import Workspace
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width: tables must not wrap at 80
+err = Console(stderr=True)
+
+DEMO_DETECTORS = ("lfcc-gmm-demo", "probe-*", "random")
+WHAT_THE_DEMO_SHOWS = """
+lfcc-gmm-demo was trained here, on synthetic voices; the probes look at durations, silences and bandwidth only, and
+random guesses. This shows that the harness works; it says nothing about detectors of real speech.
+"""
+
+
+class Commands(click.Group):
+    """Shows a `BenchError` without a traceback and exits with its code."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BenchError as error:
+            err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+            ctx.exit(error.exit_code)
+        except KeyboardInterrupt:
+            err.print("\ninterrupted; what was scored is stored, the same command goes on from there")
+            ctx.exit(130)
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="antispoof-bench", prog_name="bench")
+def main() -> None:
+    """Which audio-deepfake detector can be trusted on which data.
+
+    \b
+    bench demo                                          see everything work, offline, on a CPU
+    bench run --detectors aasist --datasets itw         score, store, print EER and F1
+    bench report                                        the leaderboard as a page
+    """
+
+
+def _places(command: F) -> F:
+    """Options every command that looks for files shares."""
+    options = [
+        click.option("--data-root", envvar="BENCH_DATA", type=_FOLDER, default="data", help="Folder of all corpora."),
+        click.option(
+            "--data",
+            "data",
+            multiple=True,
+            metavar="NAME=PATH",
+            help="Place of one dataset; a NAME without a card stands for your own CSV list or real/fake folder.",
+        ),
+        click.option(
+            "--weights",
+            envvar="BENCH_WEIGHTS",
+            multiple=True,
+            type=_FOLDER,
+            default=("weights",),
+            help="Folder that is searched for checkpoints by file name (repeatable).",
+        ),
+        click.option("--cards", envvar="BENCH_CARDS", type=_FOLDER, help="Folder with cards of your own."),
+        _results,
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+_PLAIN: dict[str, Any] = {"show_edge": False, "pad_edge": False}
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+_results = click.option(
+    "--results",
+    envvar="BENCH_RESULTS",
+    type=click.Path(path_type=Path),
+    default="results",
+    help="Folder of all results.",
+)
+
+
+@main.command("list")
+@click.argument("kind", type=click.Choice(["detectors", "datasets"]))
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_places
+def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) -> None:
+    """What exists, what is ready here, what is missing and how to get it."""
+    from bench import inventory
+
+    entries = inventory.list_cards(_workspace(places), kind)
+    if as_json:
+        _print_json({kind: [entry._asdict() for entry in entries]})
+        return
+    table = Table("name", "state", "what it is", "licence", **_PLAIN)
+    for entry in entries:
+        state = Text(entry.state, style="green" if entry.ready else "yellow")
+        table.add_row(Text(entry.name), state, Text(entry.title), Text(entry.licence))
+    out.print(table)
+    for entry in entries:
+        if not entry.ready:
+            out.print(Text.assemble("\n", (entry.name, "bold"), f": {entry.reason}\n  {entry.remedy}"), soft_wrap=True)
+
+
+@main.command()
+@click.option(
+    "--detectors", "-d", required=True, multiple=True, help="Names, globs, `all`; repeat or separate by commas."
+)
+@click.option(
+    "--datasets", "-s", required=True, multiple=True, help="Names, globs, `all`; repeat or separate by commas."
+)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Utterances of 4 s a batch (default: by device).")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that decode ahead (default: by device).")
+@click.option("--limit", type=click.IntRange(min=1), help="Score a sample of about N trials, as a dataset NAME:N.")
+@click.option("--allow-missing", is_flag=True, help="Give cells with undecodable files numbers over the rest.")
+@click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
+@_places
+def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_json: bool, **options: Any) -> None:
+    """Score detectors on datasets, train what has no checkpoint, print EER and F1.
+
+    What is finished is not scored again; a killed run goes on where it stopped. Exit status 1 when a cell failed, or
+    when something asked for by name is blocked.
+    """
+    from bench import matrix
+
+    workspace = _workspace(options)
+    planned = matrix.plan(workspace, detectors, datasets)
+    if dry_run:
+        _print_plan(planned, as_json)
+        return
+    with _display() as display:
+        outcomes = matrix.run(workspace, planned, display)
+    _print_outcomes(workspace, outcomes, as_json)
+    if not all(outcome.ok for outcome in outcomes) or all(outcome.cell is None for outcome in outcomes):
+        sys.exit(1)
+
+
+@main.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--detector", required=True, help="The name the scores shall have.")
+@click.option("--dataset", required=True, help="The dataset they are of.")
+@click.option("--allow-missing", is_flag=True, help="Accept a file that lacks trials of the dataset.")
+@_places
+def import_(file: Path, detector: str, dataset: str, **options: Any) -> None:
+    """Take over a score file made elsewhere: `trial score` a line, higher = more bona fide."""
+    from bench import imports, results
+
+    workspace = _workspace(options)
+    cell, notes = imports.import_scores(workspace, file, detector, dataset)
+    for note in notes:
+        err.print(Text(note), soft_wrap=True)
+    out.print(results.table([results.evaluate_cell(workspace.store, cell)]))
+
+
+@main.command()
+@click.option("--detectors", "-d", multiple=True, help="Only these (names or globs).")
+@click.option("--datasets", "-s", multiple=True, help="Only these (names or globs).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: fractions under the names of bench.evaluate.")
+@_results
+def show(detectors: Sequence[str], datasets: Sequence[str], as_json: bool, results: Path) -> None:
+    """The stored cells and their metrics. Needs neither corpora nor weights."""
+    from bench.results import as_json as cells_json
+    from bench.results import collect, table
+    from bench.store import Store
+
+    found = collect(_existing(Store(results)), datasets=datasets or None, detectors=detectors or None)
+    if as_json:
+        _print_json(cells_json(found))
+    else:
+        out.print(table(found))
+
+
+@main.command()
+@click.option(
+    "--out", "folder", type=click.Path(path_type=Path), default="site", show_default=True, help="Folder to write."
+)
+@_results
+def report(folder: Path, results: Path) -> None:
+    """Write the leaderboard as a page that needs no server and no network."""
+    from bench import report
+    from bench.store import Store
+
+    out.print(f"wrote {report.write(_existing(Store(results)), folder)}", soft_wrap=True, highlight=False)
+
+
+@main.command()
+@click.option("--datasets", "-s", multiple=True, default=("all",), show_default=True, help="Names, globs, `all`.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@_places
+def doctor(datasets: Sequence[str], as_json: bool, **options: Any) -> None:
+    """Audit local corpora: counts, missing and undecodable files, sample rates, durations."""
+    from bench import doctor
+
+    with _display() as display:
+        findings = doctor.examine(_workspace(options), datasets, display)
+    if as_json:
+        _print_json({"datasets": [finding.as_dict() for finding in findings]})
+    else:
+        for finding in findings:
+            out.print(finding.text(), soft_wrap=True)
+    if not all(finding.healthy for finding in findings):
+        sys.exit(1)
+
+
+@main.command()
+@click.option(
+    "--out", "folder", type=click.Path(path_type=Path), default="site", show_default=True, help="Page folder."
+)
+@click.option("--data-root", envvar="BENCH_DATA", type=_FOLDER, default="data", help="Folder of all corpora.")
+@_results
+def demo(folder: Path, **places: Any) -> None:
+    """Everything on the embedded synthetic corpus: train, score, print, write the page. Offline, on a CPU."""
+    from bench import matrix, report
+
+    workspace = _workspace(places)
+    with _display() as display:
+        display.note(f"the demo corpus is in {workspace.options.data_root / 'demo'}; the first run makes it")
+        outcomes = matrix.run(workspace, matrix.plan(workspace, DEMO_DETECTORS, ["demo"]), display)
+    _print_outcomes(workspace, outcomes, as_json=False)
+    out.print(WHAT_THE_DEMO_SHOWS)
+    page = report.write(workspace.store, folder).resolve()
+    out.print(f"leaderboard: {page}", soft_wrap=True, highlight=False)
+    if not all(outcome.ok for outcome in outcomes):
+        sys.exit(1)
+
+
+def _workspace(options: dict[str, Any]) -> Workspace:
+    from bench.workspace import Options, Workspace
+
+    places: dict[str, Path] = {}
+    for item in options.pop("data", ()):
+        name, equals, path = item.partition("=")
+        if not (name and equals and path):
+            raise click.BadParameter(f"{item!r} is not NAME=PATH", param_hint="--data")
+        places[name] = Path(path)
+    return Workspace(Options(data=places, **options))
+
+
+def _existing(store: Any) -> Any:
+    from bench.errors import UsageError
+
+    if not store.root.is_dir():
+        raise UsageError("there are no results here", where=store.root, remedy="run `bench run`, or name --results")
+    return store
+
+
+@contextmanager
+def _display() -> Iterator[Display]:
+    from bench.progress import Live, Plain
+
+    if err.is_terminal:
+        with Live(err) as live:
+            yield live
+    else:
+        yield Plain(err)
+
+
+def _print_plan(planned: Sequence[Planned], as_json: bool) -> None:
+    does = {"score": "score", "train": "train, then score", "done": "nothing: finished before", "blocked": "blocked"}
+    rows = [
+        {
+            "detector": pair.card.name,
+            "dataset": pair.dataset.name if pair.dataset else pair.name,
+            "trials": len(pair.dataset.trials) if pair.dataset else None,
+            "state": pair.state,
+            "key": pair.key or None,
+            "missing_files": pair.missing,
+            "reason": pair.reason,
+            "remedy": pair.remedy,
+        }
+        for pair in planned
+    ]
+    if as_json:
+        _print_json({"plan": rows})
+        return
+    table = Table("detector", "dataset", "trials", "what happens", **_PLAIN)
+    for row in rows:
+        missing = f" ({row['missing_files']:,} audio files are missing)" if row["missing_files"] else ""
+        trials = "–" if row["trials"] is None else f"{row['trials']:,}"
+        table.add_row(Text(row["detector"]), Text(row["dataset"]), trials, does[row["state"]] + missing)
+    out.print(table)
+    _print_blocked(planned)
+
+
+def _print_outcomes(workspace: Workspace, outcomes: Sequence[Outcome], as_json: bool) -> None:
+    from bench import results
+
+    found = [results.evaluate_cell(workspace.store, outcome.as_cell) for outcome in outcomes]
+    if as_json:
+        _print_json(results.as_json(found))
+        return
+    out.print(results.table([result for result in found if result.cell.status != "blocked"]))
+    if all(outcome.planned.state in ("done", "blocked") for outcome in outcomes):
+        done = sum(outcome.planned.state == "done" for outcome in outcomes)
+        out.print(f"\nnothing to score: {done} of {len(outcomes)} cells were finished before", highlight=False)
+    for outcome in outcomes:
+        if outcome.cell is not None and not outcome.ok:
+            _print_reason(outcome.cell.detector, outcome.cell.dataset, outcome.cell.reason, outcome.cell.remedy)
+    _print_blocked([outcome.planned for outcome in outcomes])
+
+
+def _print_blocked(planned: Sequence[Planned]) -> None:
+    """Why pairs are blocked; what blocks a whole dataset is said once."""
+    reasons: dict[tuple[str, str, str], list[str]] = {}
+    for pair in planned:
+        if pair.state == "blocked":
+            reasons.setdefault((pair.name, pair.reason, pair.remedy), []).append(pair.card.name)
+    for (dataset, reason, remedy), detectors in reasons.items():
+        _print_reason(", ".join(detectors), dataset, reason, remedy)
+
+
+def _print_reason(detector: str, dataset: str, reason: str, remedy: str) -> None:
+    remedy = f"\n  remedy: {remedy}" if remedy else ""
+    out.print(Text.assemble("\n", (f"{detector} on {dataset}", "bold"), f": {reason}{remedy}"), soft_wrap=True)
+
+
+def _print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=1, ensure_ascii=False))

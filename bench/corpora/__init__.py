@@ -1,0 +1,154 @@
+"""Readers, one a corpus family: files on disk -> trial table.
+
+A reader is `read(root, **arguments) -> DataFrame`; a card names it (`reader: bench.corpora.asvspoof2019:read`) and gives
+its arguments. `root` is the data root, or the folder given for one dataset with `--data NAME=DIR`: a reader looks at a
+short list of places below it and raises `Blocked` with all of them where it finds nothing.
+
+A list is read whether its audio is there or not. `path` is the file where it is; where it is not, the place where it is
+expected. `missing_audio` tells which.
+
+Protocols are not trusted: no name in one leads outside its corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from pydantic import ValidationError
+
+from bench import trials as trial_table
+from bench.cards import DatasetCard, resolve
+from bench.corpora.files import missing
+from bench.errors import Blocked, CardError, UsageError
+
+LISTS = (".csv", ".tsv", ".txt")
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A named, fixed trial list.
+
+    trials: the table of `bench.trials`.
+    digest: its identity, sha256 in hex.
+    warnings: sentences on what a user should know before trusting it: how it differs from the counts of its card.
+    """
+
+    card: DatasetCard
+    trials: pd.DataFrame
+    digest: str
+    warnings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return self.card.name
+
+    def facts(self) -> dict[str, Any]:
+        """What a cell's manifest says of the dataset it was scored on."""
+        labels = trial_table.is_bonafide(self.trials)
+        return {
+            "name": self.name,
+            "title": self.card.title,
+            "licence": self.card.licence,
+            "digest": self.digest,
+            "trials": len(labels),
+            "bonafide": int(labels.sum()),
+            "spoof": int(len(labels) - labels.sum()),
+            "warnings": list(self.warnings),
+        }
+
+
+def load(card: DatasetCard, root: Path) -> Dataset:
+    """The dataset that a card describes, read from the files below `root`.
+
+    Raises:
+        Blocked: the corpus is not at any of the places searched; the remedy says where to get it.
+        DataError: its files contradict themselves, with file and line.
+        CardError: the card's reader does not exist or does not take the card's arguments.
+    """
+    reader = resolve(card.reader, where=card.name)
+    try:
+        inspect.signature(reader).bind(root, **card.arguments)
+    except TypeError as error:
+        raise CardError(
+            f"{card.reader} does not take these `arguments`: {error}", where=card.name, remedy="correct the card"
+        ) from None
+    try:
+        table = trial_table.validate(reader(root, **card.arguments), card.name)
+    except Blocked as error:
+        raise Blocked(error.what, where=error.where, remedy="; ".join(filter(None, (card.obtain, error.remedy)))) from None
+    return Dataset(card, table, trial_table.digest(table), _differences(card, table))
+
+
+def own_card(name: str, place: Path) -> DatasetCard:
+    """The card of a user's own data, `--data NAME=PATH`: a list (.csv, .tsv, .txt) or a folder with `real` and `fake`.
+
+    Raises:
+        UsageError: neither a list nor a folder.
+        CardError: a name that cannot be a dataset's.
+    """
+    place = place.absolute()
+    if place.is_dir():
+        reader, arguments = "bench.corpora.audio_folder:read", {"folder": str(place)}
+    elif place.is_file() and place.suffix.lower() in LISTS:
+        reader, arguments = "bench.corpora.protocol_csv:read", {"file": str(place)}
+    else:
+        raise UsageError(
+            f"{name} can be read from no such place" if not place.exists() else f"{name} is no list of trials",
+            where=place,
+            remedy=f"give a list ({', '.join(LISTS)}) or a folder with `real` and `fake`",
+        )
+    try:
+        return DatasetCard(
+            name=name,
+            title=name,
+            summary=f"the user's own {'folder' if place.is_dir() else 'list'} {place}",
+            licence="the user's own",
+            reader=reader,
+            arguments=arguments,
+            obtain=f"the user's own files at {place}",
+            own_files=True,
+        )
+    except ValidationError:  # the name: everything else is written here
+        raise CardError(
+            f"{name!r} cannot be the name of a dataset", remedy="leave out spaces, commas, `*`, `?` and brackets"
+        ) from None
+
+
+def missing_audio(trials: pd.DataFrame) -> list[int]:
+    """Positions of the rows whose audio file is absent; 600,000 rows take about a second."""
+    return missing(trials["path"])
+
+
+def fingerprint(trials: pd.DataFrame) -> str:
+    """Sha256 (hex) over path, size and modification time of every file: a user's own may change under their names."""
+    hashed = hashlib.sha256()
+    for path in trials["path"]:
+        try:
+            stat = Path(path).stat()
+            hashed.update(f"{path}\t{stat.st_size}\t{stat.st_mtime_ns}\n".encode())
+        except OSError:
+            hashed.update(f"{path}\tmissing\n".encode())
+    return hashed.hexdigest()
+
+
+def _differences(card: DatasetCard, table: pd.DataFrame) -> tuple[str, ...]:
+    if card.counts is None:
+        return ()
+    labels = table["label"].value_counts()
+    found = {
+        "trials": len(table),
+        "bonafide": int(labels.get(trial_table.BONAFIDE, 0)),
+        "spoof": int(labels.get(trial_table.SPOOF, 0)),
+        "speakers": table.loc[table["speaker"] != "", "speaker"].nunique(),
+        "attacks": table.loc[table["attack"] != "", "attack"].nunique(),
+    }
+    published = card.counts.model_dump(exclude_none=True)
+    differences = [
+        f"{noun} {found[noun]:,} (published {count:,})" for noun, count in published.items() if found[noun] != count
+    ]
+    return (f"{card.name} is not the published list: {', '.join(differences)}",) if differences else ()

@@ -1,0 +1,360 @@
+"""What the corpus readers share: finding places, reading protocols with line numbers, keeping paths inside the corpus."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from io import BytesIO, StringIO
+from itertools import product
+from pathlib import Path
+from typing import Any, NamedTuple, TypeAlias
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.csv as arrow_csv
+
+from bench.errors import Blocked, DataError
+from bench.trials import AUDIO_SUFFIXES, BONAFIDE, SPOOF_ATTRIBUTES, parse_labels, trial_id, validate
+
+Lines: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+
+UNUSED = "unused"  # the columns of a protocol that say nothing; `finish` drops them
+DELIMITERS = ",\t;|"
+
+
+class Rows(NamedTuple):
+    """The rows of a text file as strings, and the 1-based line in which each begins, shape (rows,)."""
+
+    table: pd.DataFrame
+    lines: Lines
+
+
+# --- places ---------------------------------------------------------------------------------------------------------
+
+
+def under(root: Path, places: Iterable[str], *levels: Iterable[str]) -> list[Path]:
+    """Every combination of a place below `root` and one name of each level ('' = level absent), in order, each once."""
+    return list(dict.fromkeys(root.joinpath(*parts) for parts in product(places, *levels)))
+
+
+def first(candidates: Sequence[Path], what: str, root: Path) -> Path:
+    """The first candidate that exists, as a file or as a folder.
+
+    Raises:
+        Blocked: none does; the error lists every candidate.
+    """
+    for candidate in candidates:
+        if candidate.exists():
+            return candidate
+    raise absent(what, candidates, root)
+
+
+def absent(what: str, candidates: Sequence[Path], root: Path) -> Blocked:
+    """The error for something that is at none of the places where it was searched."""
+    searched = "".join(f"\n    {candidate}" for candidate in candidates)
+    return Blocked(f"{what} is not here; searched:{searched}", where=root, remedy=f"it belongs at {candidates[0]}")
+
+
+def names_in(folder: Path) -> list[str]:
+    """The names in a folder, none where it does not exist.
+
+    Raises:
+        DataError: the folder cannot be listed.
+    """
+    try:
+        with os.scandir(folder) as entries:
+            return [entry.name for entry in entries]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise DataError(f"the folder cannot be listed: {error.strerror}", where=folder) from error
+
+
+def locate(ids: pd.Series, folders: Sequence[Path], suffixes: Sequence[str]) -> list[str]:
+    """The audio file of each trial; where there is none, the place where it is expected.
+
+    Args:
+        ids: file names without suffix, already known to be plain names.
+        folders: where to look, in this order; those that do not exist are passed over.
+        suffixes: what audio files end in, in this order.
+
+    A missing file is expected in the first folder that holds any of the trials, else in the first folder, with the
+    first suffix. Folders are listed once each: asking for 600,000 files one by one takes minutes on a network drive.
+    """
+    trials = ids.tolist()
+    wanted = set(trials)
+    found: dict[str, str] = {}
+    home = folders[0]
+    for folder in folders:
+        names = names_in(folder)
+        for suffix in suffixes:
+            stems = (name[: -len(suffix)] for name in names if name.endswith(suffix))
+            here = {stem: f"{folder}/{stem}{suffix}" for stem in stems if stem in wanted}
+            if here and not found:
+                home = folder
+            found = here | found
+    return [found.get(trial) or f"{home}/{trial}{suffixes[0]}" for trial in trials]
+
+
+def audio_files(folder: Path) -> list[str]:
+    """Audio files below a folder as relative paths with `/`, sorted. Hidden ones are left out, links are followed."""
+    seen = set()
+    found = []
+    for place, below, names in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        # A link to a folder above would never end.
+        below[:] = [] if real in seen else [name for name in below if not name.startswith(".")]
+        if real not in seen:
+            prefix = place[len(str(folder)) :].replace(os.sep, "/").lstrip("/")
+            audio = (name for name in names if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."))
+            found.extend(f"{prefix}/{name}".lstrip("/") for name in audio)
+        seen.add(real)
+    return sorted(found)
+
+
+def missing(paths: Iterable[str]) -> list[int]:
+    """Positions of the paths at which there is no file; folders are listed once each, files are not asked one by one."""
+    present: dict[str, set[str]] = {}
+    absent = []
+    for position, path in enumerate(list(paths)):
+        folder, _, name = path.rpartition("/")
+        if folder not in present:
+            present[folder] = _files_in(folder or "/")
+        if name not in present[folder]:
+            absent.append(position)
+    return absent
+
+
+def _files_in(folder: str) -> set[str]:
+    """Names of the files in a folder. A link without a target is none: that is how large-file tools mark what is not here."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if entry.is_file()}
+    except OSError:
+        return set()
+
+
+def plain_names(names: pd.Series, file: Path, lines: Lines) -> pd.Series:
+    """`names`, each of which is a file's name and no path to somewhere else.
+
+    Raises:
+        DataError: no name, a name with a slash or a backslash, `.` or `..`.
+    """
+    wrong = (names.str.contains(r"[/\\]", regex=True) | names.isin(["", ".", ".."])).to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(
+            f"{names.iloc[row]!r} is not a plain file name",
+            where=file,
+            line=int(lines[row]),
+            remedy="names in this list have no folder: take the list of the original release",
+        )
+    return names
+
+
+def inside(names: Iterable[str], roots: Sequence[Path], file: Path, lines: Lines) -> tuple[list[str], list[str]]:
+    """Paths that a list names: in full, and relative to the root that holds them, without audio suffix (the trial id).
+
+    Relative names are relative to the first root. A name may use `/` or `\\`, may be absolute and may climb with `..`
+    as long as it ends inside one of the roots. Links in it are not resolved: they are the user's, not the list's.
+
+    Raises:
+        DataError: an empty name, or one that leads outside all roots.
+    """
+    spellings = [str(spelling) for root in roots for spelling in (root.absolute(), root.resolve())]
+    bases = list(dict.fromkeys(os.path.normpath(spelling).rstrip("/") + "/" for spelling in spellings))
+    places, ids = [], []
+    for row, name in enumerate(names):
+        if not name:
+            raise DataError(
+                "empty file name", where=file, line=int(lines[row]), remedy="name the file, or remove the row"
+            )
+        place = name.replace("\\", "/")
+        place = os.path.normpath(place if place.startswith("/") else bases[0] + place)
+        base = next((base for base in bases if place.startswith(base)), None)
+        if base is None:
+            raise DataError(
+                f"{name!r} leads outside the corpus",
+                where=file,
+                line=int(lines[row]),
+                remedy=f"name files inside {' or '.join(bases)}",
+            )
+        places.append(place)
+        ids.append(trial_id(place.removeprefix(base)))
+    return places, ids
+
+
+# --- text files -----------------------------------------------------------------------------------------------------
+
+
+def read_protocol(file: Path, *layouts: Sequence[str]) -> Rows:
+    """A protocol without header whose columns are separated by spaces.
+
+    Args:
+        file: UTF-8, with or without byte order mark, any line ends; empty lines are passed over.
+        layouts: the column names of each accepted form; the first line decides which it is.
+
+    Raises:
+        DataError: no line at all, a line with another number of columns, bytes that are not UTF-8.
+    """
+    raw = _bytes(file)
+    by_width = {len(layout): layout for layout in layouts}
+    columns = by_width.get(len(BytesIO(raw).readline().split()))
+    quick = None if columns is None else _quickly(raw, columns)
+    if quick is not None:
+        return Rows(quick, np.arange(1, len(quick) + 1))
+
+    rows, numbers = [], []
+    for number, line in enumerate(raw.splitlines(), start=1):
+        fields = line.split()
+        if not fields:
+            continue
+        if len(fields) not in by_width:
+            raise DataError(
+                f"{len(fields)} columns instead of {' or '.join(map(str, by_width))}",
+                where=file,
+                line=number,
+                remedy="single spaces separate columns, so no field may hold one; a line cut short is a broken download",
+            )
+        by_width = {len(fields): by_width[len(fields)]}
+        rows.append([_decoded(field, file, number) for field in fields])
+        numbers.append(number)
+    if not rows:
+        raise _empty(file)
+    (columns,) = by_width.values()
+    return Rows(pd.DataFrame(rows, columns=list(columns), dtype="str"), np.array(numbers))
+
+
+def _quickly(raw: bytes, columns: Sequence[str]) -> pd.DataFrame | None:
+    """What `read_protocol` makes of a file without anything unusual; None where the line by line way must tell."""
+    if any(space in raw for space in (b"\t", b"\v", b"\f")):
+        return None
+    try:
+        table = arrow_csv.read_csv(
+            pa.BufferReader(raw),
+            read_options=arrow_csv.ReadOptions(column_names=list(columns)),
+            parse_options=arrow_csv.ParseOptions(
+                delimiter=" ", quote_char=False, double_quote=False, ignore_empty_lines=False
+            ),
+            convert_options=arrow_csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string())),
+        )
+    except pa.ArrowInvalid:
+        return None
+    frame: pd.DataFrame = table.to_pandas().astype("str")
+    return None if any((frame[column] == "").any() for column in frame) else frame
+
+
+def read_table(file: Path, needed: Sequence[str], *, delimiters: str = DELIMITERS, quotes: bool = True) -> Rows:
+    """A table with a header. Columns are found by name, in any letter case and any order; all of them are returned.
+
+    Args:
+        file: UTF-8, with or without byte order mark, any line ends; empty lines are passed over.
+        needed: columns that must be there. `path|file` means that `file` may stand for `path`, and is then called so.
+        delimiters: what may separate columns: the first one that gives a header with every needed column.
+        quotes: whether `"` encloses a field. In a list with bare quote characters rows would vanish: False there.
+
+    Raises:
+        DataError: an empty file, a needed column missing, a column twice, a row with more or fewer fields than the
+            header, an unclosed quote, bytes that are not UTF-8.
+    """
+    text = _decoded(_bytes(file), file)
+    header = next((line for line in StringIO(text, newline="") if line.strip()), "")
+    if not header:
+        raise _empty(file)
+    splits = {
+        delimiter: [name.strip('" \r\n\t').lower() for name in header.split(delimiter)] for delimiter in delimiters
+    }
+    fitting = {delimiter: named for delimiter, names in splits.items() if (named := _named(names, needed))}
+    if not fitting:
+        wanted = " and ".join(f"`{column.replace('|', '` or `')}`" for column in needed)
+        raise DataError(
+            f"the header has no column {wanted}: {header.strip()[:200]!r}",
+            where=file,
+            line=1,
+            remedy=f"the first line names the columns, e.g. {','.join(column.split('|')[0] for column in needed)}",
+        )
+    delimiter, named = next(iter(fitting.items()))
+    repeated = [name for name in named if named.count(name) > 1]
+    if repeated:
+        raise DataError(f"the header has `{repeated[0]}` twice", where=file, line=1, remedy="rename one of the columns")
+
+    rows, numbers = [], []
+    for fields, number in _records(text, delimiter, quotes, file):
+        if len(fields) != len(named):
+            raise DataError(
+                f"{len(fields)} columns instead of the {len(named)} of the header",
+                where=file,
+                line=number,
+                remedy=f"{delimiter!r} separates columns; a line cut short is a broken download",
+            )
+        rows.append(fields)
+        numbers.append(number)
+    return Rows(pd.DataFrame(rows[1:], columns=named, dtype="str"), np.array(numbers[1:], dtype=np.int64))
+
+
+def _named(header: Sequence[str], needed: Sequence[str]) -> list[str] | None:
+    """The header with the needed columns under their first name; None where one is missing."""
+    names = list(header)
+    for column in needed:
+        spelling = next((name for name in column.split("|") if name in names), None)
+        if spelling is None:
+            return None
+        names[names.index(spelling)] = column.split("|")[0]
+    return names
+
+
+def _records(text: str, delimiter: str, quotes: bool, file: Path) -> Iterator[tuple[list[str], int]]:
+    """Records that are not empty, fields stripped, with the line in which each begins."""
+    reader = csv.reader(
+        StringIO(text, newline=""),
+        delimiter=delimiter,
+        quoting=csv.QUOTE_MINIMAL if quotes else csv.QUOTE_NONE,
+        strict=True,
+    )
+    line = 1
+    try:
+        for fields in reader:
+            if any(map(str.strip, fields)):
+                yield [field.strip() for field in fields], line
+            line = reader.line_num + 1
+    except csv.Error as error:
+        raise DataError(
+            f"not readable as a table: {error}", where=file, line=line, remedy='close the quote, or write `"` as `""`'
+        ) from error
+
+
+def finish(rows: Rows, file: Path) -> pd.DataFrame:
+    """The trial table of a protocol's rows: labels parsed, `-` emptied, spoof attributes of bona fide trials emptied.
+
+    Raises:
+        DataError: what `parse_labels` and `validate` of `bench.trials` refuse, with file and line.
+    """
+    table = rows.table.drop(columns=UNUSED, errors="ignore")
+    table["label"] = parse_labels(table["label"], file, rows.lines)
+    bonafide = table["label"] == BONAFIDE
+    for column in table.columns.difference(["trial", "path", "label"]):
+        nothing = table[column] == "-"
+        table[column] = table[column].mask(nothing | bonafide if column in SPOOF_ATTRIBUTES else nothing, "")
+    return validate(table, file, rows.lines)
+
+
+def _bytes(file: Path) -> bytes:
+    try:
+        return file.read_bytes().removeprefix(b"\xef\xbb\xbf")
+    except OSError as error:
+        raise DataError(f"the file cannot be read: {error.strerror}", where=file) from error
+
+
+def _decoded(raw: bytes, file: Path, line: int = 1) -> str:
+    """`raw`, which begins in `line` of the file, as text."""
+    try:
+        return raw.decode()
+    except UnicodeDecodeError as error:
+        line += raw.count(b"\n", 0, error.start)
+        raise DataError("not UTF-8 text", where=file, line=line, remedy="save the list as UTF-8") from error
+
+
+def _empty(file: Path) -> DataError:
+    return DataError("the file is empty", where=file, line=1, remedy="check that the download is complete")

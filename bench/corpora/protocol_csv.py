@@ -1,0 +1,40 @@
+"""A user's own list: a table with a header, columns separated by comma, tab, semicolon or pipe.
+
+    path,label,speaker,attack
+    audio/a.wav,bonafide,anna,
+    audio/b.wav,spoof,anna,my-tts
+
+Needed are `path` (or `file`, `filename`, `file_name`) and `label` in one of the spellings of `bench.trials.LABELS`. `trial`,
+`speaker` and `attack` mean what they mean in the trial table; every other column becomes an attribute.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from bench.corpora.files import finish, first, inside, read_table
+from bench.trials import trial_ids
+
+NEEDED = ("path|file|filename|file_name", "label")
+
+
+def read(root: Path, *, file: str) -> pd.DataFrame:
+    """The trials of a list. Without a column `trial` the id is the path below the list's folder, without audio suffix.
+
+    Args:
+        root: the data root.
+        file: the list, relative to the root or absolute. Paths in it are relative to its own folder; files outside that
+            folder must be inside the data root, their ids are then relative to it.
+
+    Raises:
+        Blocked: no such file.
+        DataError: a list that cannot be read, or one that leads elsewhere, with the line.
+    """
+    place = first([root / file], "the list of trials", root)
+    rows = read_table(place, NEEDED)
+    paths, ids = inside(rows.table["path"], [place.parent, root], place, rows.lines)
+    rows.table["path"] = paths
+    rows.table["trial"] = trial_ids(rows.table["trial"]) if "trial" in rows.table else ids
+    return finish(rows, place)

@@ -1,0 +1,203 @@
+"""Score files made elsewhere -> cells of the store.
+
+Formats met in the field, plain or gzip: `trial score`; `trial attack key score` (an official ASVspoof baseline); a
+table with a header (`filename<TAB>cm-score`, `trial,score`). A trial is the same with or without an audio suffix or
+folders before it. Scores are taken as they are: higher = more bona fide.
+"""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import hashlib
+import io
+import math
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, Any, NamedTuple, cast
+
+import numpy as np
+import pandas as pd
+
+from bench import environment, metrics
+from bench.corpora import Dataset
+from bench.errors import DataError, UsageError
+from bench.store import Cell, CellWriter
+from bench.trials import LABELS, is_bonafide, trial_id
+from bench.weights import file_sha256
+from bench.workspace import Workspace
+
+TRIAL_COLUMNS = ("trial", "filename", "file", "file_name", "utterance", "utt", "utt_id", "id", "path")
+SCORE_COLUMNS = ("score", "cm-score", "cm_score", "scores")
+LABEL_COLUMNS = ("label", "key", "cm-label", "cm_label")
+REMEDY = "a line is `trial score`, or give columns a header line: trial,score"
+
+
+class Row(NamedTuple):
+    """A line: its number, the trial as the file names it (candidates, best first), its score, its label or ''."""
+
+    line: int
+    names: tuple[str, ...]
+    score: str
+    label: str
+
+
+def import_scores(workspace: Workspace, file: Path, detector: str, dataset_name: str) -> tuple[Cell, list[str]]:
+    """Store the scores of a file as a cell; also notes for the user.
+
+    Raises:
+        DataError: a line that cannot be read, a duplicate trial, a score that is no finite number, a label that is not
+            the dataset's, trials without a score (unless `allow_missing`).
+        Blocked, UsageError: no such dataset, or its trial list is not here.
+    """
+    if not detector.strip() or any(not symbol.isprintable() for symbol in detector):
+        raise UsageError(f"{detector!r} cannot be the name of a detector", remedy="use printable characters")
+    dataset = workspace.dataset(dataset_name)
+    scores, notes = read_scores(file, dataset)
+    missing = int(np.isnan(scores).sum())
+    if missing and not workspace.options.allow_missing:
+        first = dataset.trials["trial"][np.isnan(scores)].iloc[0]
+        raise DataError(
+            f"{missing:,} of {len(scores):,} trials of {dataset.name} have no score, the first is {first!r}",
+            where=file,
+            remedy="score all of them, or accept a partial result with --allow-missing",
+        )
+    labels = is_bonafide(dataset.trials)
+    scored = ~np.isnan(scores)
+    if 0 < labels[scored].sum() < scored.sum() and metrics.evaluate(scores[scored], labels[scored])["auc"] < 0.5:
+        notes.append("AUC is below 0.5: if higher means more spoof in this file, negate the scores and import again")
+    return _store(workspace, file, detector, dataset, scores), notes
+
+
+def read_scores(file: Path, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
+    """Scores float64 in the order of the dataset's trials, NaN where the file has none; and notes for the user."""
+    rows = {trial: row for row, trial in enumerate(dataset.trials["trial"])}
+    labels = dataset.trials["label"].tolist()
+    scores, lines = np.full(len(rows), np.nan), np.zeros(len(rows), dtype=np.int64)
+    strangers = 0
+    for line, names, text, label in _rows(file):
+        score = _number(text, file, line)
+        row = next((rows[name] for name in names if name in rows), None)
+        if row is None:
+            strangers += 1
+            continue
+        if lines[row]:
+            trial = dataset.trials["trial"].iloc[row]
+            raise DataError(
+                f"trial {trial!r} has two scores, the first in line {lines[row]}",
+                where=file,
+                line=line,
+                remedy="remove one; scorers that open their file in append mode write it twice",
+            )
+        if label and LABELS.get(label.lower(), labels[row]) != labels[row]:
+            raise DataError(
+                f"the file calls this trial {label}, {dataset.name} calls it {labels[row]}",
+                where=file,
+                line=line,
+                remedy="check that the file belongs to this dataset and phase",
+            )
+        scores[row], lines[row] = score, line
+    if not lines.any():
+        raise DataError(
+            f"none of its {strangers:,} lines is of a trial of {dataset.name}", where=file, remedy="check the --dataset"
+        )
+    note = f"{strangers:,} lines are of no trial of {dataset.name} and were left out"
+    return scores, [note] if strangers else []
+
+
+def _number(text: str, file: Path, line: int) -> float:
+    try:
+        score = float(text)
+    except ValueError:
+        raise DataError(f"{text!r} is not a number", where=file, line=line, remedy=REMEDY) from None
+    if not math.isfinite(score):
+        raise DataError(f"the score {text} is not finite", where=file, line=line, remedy="score this trial again")
+    return score
+
+
+def _rows(file: Path) -> Iterator[Row]:
+    lines = _lines(file)
+    first_number, first = next(lines, (0, ""))
+    if not first:
+        raise DataError("the score file is empty", where=file, remedy=REMEDY)
+    delimiter = next((symbol for symbol in "\t,;|" if symbol in first), None)
+    header = [name.strip().lower() for name in first.split(delimiter)]
+    trial, score, label = (_column(header, names) for names in (TRIAL_COLUMNS, SCORE_COLUMNS, LABEL_COLUMNS))
+    if trial is not None and score is not None:
+        for number, line in lines:
+            fields = next(csv.reader([line], delimiter=delimiter)) if delimiter else line.split()
+            if len(fields) != len(header):
+                what = f"{len(fields)} columns where the header has {len(header)}"
+                raise DataError(what, where=file, line=number, remedy=REMEDY)
+            yield Row(number, _names(fields[trial]), fields[score].strip(), fields[label] if label is not None else "")
+        return
+    yield _plain(first_number, first, delimiter, file)
+    for number, line in lines:
+        yield _plain(number, line, delimiter, file)
+
+
+def _plain(number: int, line: str, delimiter: str | None, file: Path) -> Row:
+    """A line without a header. Taken from the right, because ids may hold spaces; then the first field alone."""
+    fields = [field.strip() for field in line.split(delimiter)]
+    if len(fields) < 2:
+        raise DataError("a line needs a trial and a score", where=file, line=number, remedy=REMEDY)
+    whole = line.rpartition(delimiter or fields[-1])[0].strip() if delimiter else line.rsplit(None, 1)[0].strip()
+    label = next((field for field in fields[1:-1] if field.lower() in LABELS), "")
+    return Row(number, (*_names(whole), *_names(fields[0])), fields[-1], label)
+
+
+def _names(name: str) -> tuple[str, ...]:
+    trial = trial_id(name.strip())
+    return trial, trial.replace("\\", "/").rpartition("/")[2]
+
+
+def _column(header: list[str], names: tuple[str, ...]) -> int | None:
+    return next((header.index(name) for name in names if name in header), None)
+
+
+def _lines(file: Path) -> Iterator[tuple[int, str]]:
+    """Lines that are not blank, with their 1-based numbers; gzip by content, BOM and CRLF taken off."""
+    try:
+        with file.open("rb") as raw:
+            zipped = raw.read(2) == b"\x1f\x8b"
+        with gzip.open(file, "rb") if zipped else file.open("rb") as binary:
+            text = io.TextIOWrapper(cast(IO[bytes], binary), encoding="utf-8-sig")
+            for number, line in enumerate(text, start=1):
+                if line.strip():
+                    yield number, line.rstrip("\r\n")
+    except FileNotFoundError:
+        raise UsageError("no such score file", where=file) from None
+    except (OSError, EOFError, UnicodeDecodeError) as error:
+        raise DataError(
+            f"not readable: {error}", where=file, remedy="check the download; text or gzip is read"
+        ) from None
+
+
+def _store(workspace: Workspace, file: Path, detector: str, dataset: Dataset, scores: np.ndarray) -> Cell:
+    card: dict[str, Any] = {"name": detector, "title": detector, "family": "imported", "licence": "", "published": []}
+    if detector in workspace.detectors:
+        card = workspace.detectors[detector].model_dump(mode="json")
+    lines = (f"{trial}\t{score!r}\n" for trial, score in zip(dataset.trials["trial"], scores.tolist(), strict=True))
+    manifest = {
+        "format": 1,
+        "key": hashlib.sha256("".join([dataset.digest, "\n", *lines]).encode()).hexdigest(),
+        "scorer": None,
+        "dataset": dataset.facts(),
+        "detector": {**card, "weights": None},
+        "allow_missing": workspace.options.allow_missing,
+        "imported": True,
+        "file": {"name": file.name, "sha256": file_sha256(file)},
+        "versions": environment.versions(),
+    }
+    trials, store = dataset.trials, workspace.store
+    store.check_writable()
+    store.write_trials(dataset.name, dataset.digest, trials)
+    notes = np.where(np.isnan(scores), "not in the score file", "")
+    block = pd.DataFrame({"trial": trials["trial"], "score": scores, "seconds": np.nan, "note": notes})
+    writer = CellWriter(store, manifest, trials)
+    writer.add(block)
+    first = "the score file lacks them" if np.isnan(scores).any() else ""
+    cell = writer.finish({"first_failure": first, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
+    store.resolve(dataset.name, detector, cell.key)
+    return cell

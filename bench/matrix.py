@@ -1,0 +1,337 @@
+"""Detectors x datasets -> a plan of cells, and carrying it out.
+
+A cell is named by its content: `key` = sha256 of architecture, arguments, audio recipe, weights, adapter version,
+precision and dataset digest. A finished cell is never scored again; anything that would change a score makes another
+key. What a pair needs and is not here blocks that pair alone: the others run, and the reason and remedy are kept.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, Literal
+
+import numpy as np
+
+from bench import corpora, environment, training
+from bench.cards import AudioRecipe, DetectorCard
+from bench.corpora import Dataset
+from bench.errors import BenchError, Blocked, UsageError
+from bench.progress import Display
+from bench.scoring import Failed, Scored, Scorer, model_version, plan_batches, score_trials
+from bench.store import Cell, CellWriter
+from bench.weights import Checkpoint
+from bench.workspace import Workspace
+
+PRECISION = "fp32"
+FLUSH_SECONDS = 5.0  # of scoring that a kill can cost
+BATCH_SIZES = {"cpu": 8, "cuda": 64}
+
+
+@dataclass(frozen=True)
+class Planned:
+    """One pair of the plan.
+
+    state: `score` it, `train` its detector first, `done` before, or `blocked` for `reason`.
+    dataset: what it is scored on, None where that is what blocks. key: '' unless the state is `score` or `done`.
+    named: what blocks, the detector or the dataset, was asked for by name.
+    missing: audio files that are not here.
+    """
+
+    card: DetectorCard
+    name: str
+    state: Literal["score", "train", "done", "blocked"]
+    dataset: Dataset | None = None
+    checkpoint: Checkpoint | None = None
+    key: str = ""
+    reason: str = ""
+    remedy: str = ""
+    named: bool = False
+    missing: int = 0
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a planned pair; `cell` is None for a blocked one."""
+
+    planned: Planned
+    cell: Cell | None = None
+
+    @property
+    def ok(self) -> bool:
+        """Whether the pair has a number, or is blocked by something nobody asked for by name."""
+        return not self.planned.named if self.cell is None else _has_number(self.cell)
+
+    @property
+    def as_cell(self) -> Cell:
+        """The cell, or for a blocked pair one that says why."""
+        pair = self.planned
+        dataset = pair.dataset.name if pair.dataset else pair.name
+        return self.cell or Cell(dataset, pair.card.name, "", "blocked", None, pair.reason, pair.remedy)
+
+
+def plan(workspace: Workspace, detectors: Iterable[str], datasets: Iterable[str]) -> list[Planned]:
+    """What a run of these would do, dataset by dataset. Writes nothing.
+
+    Raises:
+        UsageError: names nobody knows, a card that is not valid.
+    """
+    sets = workspace.select_datasets(datasets)
+    chosen = {workspace.detectors[name]: named for name, named in workspace.detectors.select(detectors).items()}
+    return [
+        _plan_pair(workspace, card, name, detector_named, dataset_named)
+        for name, dataset_named in sets.items()
+        for card, detector_named in chosen.items()
+    ]
+
+
+def _plan_pair(ws: Workspace, card: DetectorCard, name: str, detector_named: bool, dataset_named: bool) -> Planned:
+    pair = Planned(card, name, "blocked", named=dataset_named)
+    try:
+        pair = replace(pair, dataset=ws.evaluated(name))
+        if card.audio.window != "none":
+            pair = replace(pair, missing=_missing_audio(ws, name))
+        pair = replace(pair, named=detector_named)
+        checkpoint = ws.checkpoint(card)
+    except UsageError:
+        raise
+    except BenchError as error:
+        reason = f"{error.what} ({error.where})" if error.where else error.what
+        return replace(pair, dataset=None, reason=reason, remedy=error.remedy or "")
+    if card.recipe is not None and checkpoint is None:
+        return replace(pair, state="train")
+    return _with_checkpoint(ws, pair, checkpoint)
+
+
+def _with_checkpoint(ws: Workspace, pair: Planned, checkpoint: Checkpoint | None) -> Planned:
+    """A pair whose weights are here (or that has none): its key, and whether that cell is finished."""
+    assert pair.dataset is not None
+    key = cell_key(pair.card, pair.dataset, checkpoint)
+    cell = ws.store.cell(pair.dataset.name, pair.card.name, key)
+    # Without --allow-missing the files of an incomplete cell are tried again.
+    done = cell is not None and _has_number(cell) and (cell.status == "complete" or ws.options.allow_missing)
+    return replace(pair, state="done" if done else "score", checkpoint=checkpoint, key=key)
+
+
+def _has_number(cell: Cell) -> bool:
+    return cell.status == "complete" or (cell.status == "incomplete" and bool(cell.manifest.get("allow_missing")))
+
+
+def _missing_audio(ws: Workspace, name: str) -> int:
+    """How many files of the dataset are missing; all of them block it."""
+    dataset, missing = ws.dataset(name), ws.missing_audio(name)
+    if len(missing) == len(dataset.trials):
+        first = dataset.trials["path"].iloc[0]
+        raise Blocked(
+            f"none of the {len(missing):,} audio files of {name} is here"
+            + (f", the first is {first}" if first else ""),
+            remedy=dataset.card.obtain,
+        )
+    return len(missing)
+
+
+def scorer_key(card: DetectorCard, checkpoint: Checkpoint | None) -> str:
+    """Sha256 (hex) of everything but the dataset that determines a score."""
+    return _sha256(
+        {
+            "model": card.model,
+            "arguments": card.arguments,
+            "version": model_version(card.model, card.name),
+            "audio": card.audio.model_dump(),
+            "weights": checkpoint.sha256 if checkpoint else None,
+            "precision": PRECISION,
+        }
+    )
+
+
+def cell_key(card: DetectorCard, dataset: Dataset, checkpoint: Checkpoint | None) -> str:
+    """The content key of a cell (64 hex); files of the user's own may change under their names and count too."""
+    files = corpora.fingerprint(dataset.trials) if dataset.card.own_files else None
+    return _sha256({"scorer": scorer_key(card, checkpoint), "digest": dataset.digest, "files": files})
+
+
+def _sha256(facts: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def run(workspace: Workspace, pairs: Sequence[Planned], display: Display) -> list[Outcome]:
+    """Carry out a plan: train what must be trained, score what is not scored, keep why the rest is blocked.
+
+    Raises:
+        StoreError: the results folder cannot be written; what was stored before stays valid.
+        KeyboardInterrupt: everything scored so far has been stored.
+    """
+    workspace.store.check_writable()
+    outcomes: list[Outcome] = []
+    for name in dict.fromkeys(pair.name for pair in pairs):
+        current = [_trained(workspace, pair, display) for pair in pairs if pair.name == name]
+        scored: dict[str, Cell] = {}
+        recipes = dict.fromkeys(pair.card.audio for pair in current if pair.state == "score")
+        for recipe in recipes:
+            group = [pair for pair in current if pair.state == "score" and pair.card.audio == recipe]
+            scored |= _Pass(workspace, group, recipe, display).run()
+        outcomes += [_outcome(workspace, pair, scored.get(pair.card.name)) for pair in current]
+    return outcomes
+
+
+def _trained(ws: Workspace, pair: Planned, display: Display) -> Planned:
+    """The pair with its weights trained, where that is what it waits for."""
+    if pair.state != "train":
+        return pair
+    try:
+        place = ws.trained(pair.card)
+        if place.checkpoint is None:
+            display.begin(f"training {pair.card.name} on {place.dataset.name}", len(place.dataset.trials))
+            training.train(pair.card, place.dataset, place.folder, display.advance)
+            display.end()
+        return _with_checkpoint(ws, pair, place.checkpoint)
+    except UsageError:
+        raise
+    except BenchError as error:
+        reason = f"training failed: {error.what}" + (f" ({error.where})" if error.where else "")
+        return replace(pair, state="blocked", reason=reason, remedy=error.remedy or "", named=True)
+
+
+def _outcome(ws: Workspace, pair: Planned, cell: Cell | None) -> Outcome:
+    dataset = pair.dataset.name if pair.dataset else pair.name
+    if pair.state == "blocked":
+        ws.store.block(dataset, pair.card.name, pair.reason, pair.remedy)
+        return Outcome(pair)
+    ws.store.resolve(dataset, pair.card.name, pair.key)
+    return Outcome(pair, cell or ws.store.cell(dataset, pair.card.name, pair.key))
+
+
+class _Pass:
+    """One decoding pass over one dataset for detectors of equal audio recipe, from scores known to cells finished."""
+
+    def __init__(self, ws: Workspace, pairs: Sequence[Planned], recipe: AudioRecipe, display: Display) -> None:
+        assert pairs[0].dataset is not None
+        self._ws = ws
+        self._dataset: Dataset = pairs[0].dataset
+        self._recipe = recipe
+        self._display = display
+        self._device = environment.pick_device(ws.options.device)
+        self._workers = default_workers(self._device) if ws.options.workers is None else ws.options.workers
+        self._batch_size = ws.options.batch_size or BATCH_SIZES[self._device.partition(":")[0]]
+        self._scorers = [scorer(pair.card, pair.checkpoint) for pair in pairs]
+        trials = self._dataset.trials
+        ws.store.write_trials(self._dataset.name, self._dataset.digest, trials)
+        self._writers = {pair.card.name: CellWriter(ws.store, self._manifest(pair), trials) for pair in pairs}
+        self._forward = dict.fromkeys(self._writers, 0.0)
+        self._seconds: dict[str, list[np.ndarray]] = {name: [] for name in self._writers}
+        self._first_failure = dict.fromkeys(self._writers, "")
+        for pair in pairs:
+            self._reuse(pair)
+
+    def run(self) -> dict[str, Cell]:
+        """Score, store and finish; the cells by detector, failed ones included."""
+        known = {name: writer.known for name, writer in self._writers.items()}
+        todo = sum(int((~rows).sum()) for rows in known.values())
+        failed: dict[str, Cell] = {}
+        self._started = flushed = time.perf_counter()
+        if todo:
+            self._display.begin(f"{self._dataset.name}: {', '.join(self._writers)}", todo)
+            batches = plan_batches(self._dataset.trials, self._recipe, self._batch_size, self._workers)
+            try:
+                for item in score_trials(
+                    self._scorers,
+                    self._dataset.trials,
+                    batches,
+                    known=known,
+                    device=self._device,
+                    workers=self._workers,
+                ):
+                    if isinstance(item, Failed):
+                        failed[item.detector] = self._fail(item)
+                        continue
+                    self._take(item)
+                    if time.perf_counter() - flushed > FLUSH_SECONDS:
+                        self._flush()
+                        flushed = time.perf_counter()
+            except KeyboardInterrupt:
+                self._flush()
+                raise
+            self._display.end()
+        return failed | {name: self._finish(name) for name in self._writers if name not in failed}
+
+    def _take(self, item: Scored) -> None:
+        self._writers[item.detector].add(item.block)
+        self._forward[item.detector] += item.forward_seconds
+        self._seconds[item.detector].append(item.block["seconds"].to_numpy())
+        notes = item.block["note"]
+        if not self._first_failure[item.detector] and notes.any():
+            self._first_failure[item.detector] = str(notes[notes != ""].iloc[0])
+        self._display.advance(len(item.block))
+
+    def _flush(self) -> None:
+        for writer in self._writers.values():
+            writer.flush()
+
+    def _fail(self, item: Failed) -> Cell:
+        writer = self._writers[item.detector]
+        reason = f"{item.error.what} ({item.error.where})" if item.error.where else item.error.what
+        facts = {"reason": reason, "remedy": item.error.remedy or "", "details": item.details}
+        return writer.close("failed", facts)
+
+    def _finish(self, name: str) -> Cell:
+        seconds = np.concatenate(self._seconds[name]) if self._seconds[name] else np.zeros(0)
+        audio_seconds = float(np.nansum(seconds))
+        measured = audio_seconds > 0 and self._forward[name] > 0
+        timings = {
+            "trials": len(seconds),
+            "pass_seconds": round(time.perf_counter() - self._started, 3),
+            "forward_seconds": round(self._forward[name], 3),
+            "audio_seconds": round(audio_seconds, 3),
+            "audio_seconds_per_second": round(audio_seconds / self._forward[name], 2) if measured else None,
+            "real_time_factor": round(self._forward[name] / audio_seconds, 6) if measured else None,
+            "peak_memory_bytes": environment.peak_memory_bytes(self._device),
+        }
+        facts = {"timings": timings, "first_failure": self._first_failure[name]}
+        return self._writers[name].finish({**facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
+
+    def _reuse(self, pair: Planned) -> None:
+        """Take over the scores of trials that a sibling list, another phase of the corpus, shares with this one."""
+        card = self._dataset.card
+        family = card.sibling_of or card.name
+        siblings = [c.name for c in self._ws.datasets.cards.values() if family in (c.name, c.sibling_of)]
+        writer = self._writers[pair.card.name]
+        for sibling in siblings if card.name in siblings else []:
+            for cell in self._ws.store.pair(sibling, pair.card.name) if sibling != card.name else []:
+                if cell.finished and cell.manifest.get("scorer") == writer.manifest["scorer"]:
+                    writer.reuse(cell.scores())
+
+    def _manifest(self, pair: Planned) -> dict[str, Any]:
+        detector = pair.card.model_dump(mode="json")
+        if pair.checkpoint is not None:
+            found = {"file": pair.checkpoint.path.name, "sha256": pair.checkpoint.sha256}
+            trained = {"verified": pair.checkpoint.verified, "trained": pair.card.recipe is not None}
+            detector["weights"] = (detector["weights"] or {}) | found | trained
+        return {
+            "format": 1,
+            "key": pair.key,
+            "scorer": scorer_key(pair.card, pair.checkpoint),
+            "dataset": self._dataset.facts(),
+            "detector": detector,
+            "precision": PRECISION,
+            "batch_size": self._batch_size,
+            "workers": self._workers,
+            "allow_missing": self._ws.options.allow_missing,
+            "imported": False,
+            "versions": environment.versions(),
+            "hardware": environment.hardware(self._device),
+            "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+
+
+def scorer(card: DetectorCard, checkpoint: Checkpoint | None) -> Scorer:
+    """What the scoring pass needs to build a detector."""
+    return Scorer(card.name, card.model, card.arguments, card.audio, checkpoint.path if checkpoint else None)
+
+
+def default_workers(device: str) -> int:
+    """Decode processes: as many as keep a GPU fed; one beside a CPU that computes the scores."""
+    return 1 if device == "cpu" else min(8, max(1, int(environment.hardware("cpu")["cores"]) - 1))

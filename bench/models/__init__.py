@@ -1,0 +1,40 @@
+"""Detector networks, one file each, and the contract they share.
+
+A detector is a `torch.nn.Module` built as `Class(**card.arguments)`, put in evaluation mode, its released or trained
+weights loaded strictly. What its `forward` takes follows from the card's audio recipe:
+
+    windows tile, pad, whole   forward(wave, lengths)   wave float32 (B, T), lengths int64 (B,): real samples a row
+    windows facts, none        forward(facts)           a sequence of B `Facts`
+
+It returns float scores (B,), higher = more bona fide, or an `Output`. Raw logits or log-probabilities: a saturated
+probability loses the order of the confident trials. A score must not depend on the rest of its batch: with `whole`,
+row b is zero behind `lengths[b]` and the detector masks. Shapes of tile and pad are (B, samples) and need no mask.
+
+A detector that is trained here without a gradient also has `fit(utterances, seed, **recipe.arguments)`, see
+`bench.training`. `version` (class attribute, int) goes up whenever the code changes a score: it is part of the key.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from torch import Tensor
+
+
+class Facts(NamedTuple):
+    """What is known of a file without decoding it; None where the recipe did not open it."""
+
+    trial: str
+    seconds: float | None
+    rate: int | None
+    channels: int | None
+
+
+@dataclass(frozen=True)
+class Output:
+    """Scores (B,) and further float columns (B,) that are stored beside them, e.g. the margin of a two-logit head."""
+
+    scores: Tensor
+    extras: Mapping[str, Tensor] = field(default_factory=dict)

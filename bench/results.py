@@ -1,0 +1,255 @@
+"""Stored scores -> numbers. Nothing here runs a detector or needs the corpus: the store keeps the trial lists.
+
+A cell is measured when it is complete, or when it is incomplete and was run with `--allow-missing`; then the numbers
+are over the scored trials only, and every output says so. Any other cell has no number at all.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import pandas as pd
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from bench import metrics
+from bench.errors import DataError, StoreError, unknown
+from bench.metrics import Slice
+from bench.store import Cell, Store
+from bench.trials import COLUMNS, SPOOF_ATTRIBUTES, is_bonafide
+from bench.trials import digest as trial_digest
+
+F1_HEADLINE = "F1 (bona fide positive, threshold = test-set EER threshold)"
+
+# A breakdown by more values than a reader compares is a list of speakers or files, not an attribute.
+BREAKDOWN_VALUES = range(2, 61)
+
+# The names of `evaluate`, so that a cell without numbers still has every one of them, as null.
+METRICS = tuple(metrics.evaluate([0.0, 1.0], [0, 1]))
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one cell measures.
+
+    metrics: `bench.metrics.evaluate` as fractions, None where the cell may not be measured or its scored trials are
+            all of one class.
+    native: `bench.metrics.decide` at the detector's own threshold, with that `column` and `threshold`; None where the
+            detector has no threshold or the scores lack the column (an import usually has the score alone).
+    breakdowns: attribute of the trials -> records of `bench.metrics.breakdown`.
+    unscored: trials of the dataset that the metrics leave out; above 0 only with `--allow-missing`.
+    """
+
+    cell: Cell
+    metrics: Mapping[str, Any] | None = None
+    native: Mapping[str, Any] | None = None
+    breakdowns: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
+    unscored: int = 0
+
+    @property
+    def digest(self) -> str:
+        """The digest of the trial list (64 hex), '' for a blocked cell."""
+        return str(self.cell.manifest.get("dataset", {}).get("digest", ""))
+
+    @property
+    def trials(self) -> int | None:
+        """How many trials the dataset has; None for a blocked cell."""
+        count = self.cell.manifest.get("dataset", {}).get("trials")
+        return None if count is None else int(count)
+
+    @property
+    def caveat(self) -> str:
+        """What a reader must know of the numbers of a measured cell, '' where they are over the whole dataset."""
+        parts = []
+        if self.unscored:
+            parts.append(f"over the scored trials only: {self.unscored:,} of {self.trials:,} have no score")
+        if measured(self.cell) and self.metrics is None:
+            parts.append("no error rates: they need scored trials of both classes")
+        return "; ".join(parts)
+
+
+def evaluate_cell(store: Store, cell: Cell) -> Result:
+    """The numbers of one cell.
+
+    Raises:
+        StoreError: scores that are not those of the dataset's trial list, or a complete cell that lacks some.
+        DataError: scores that cannot be measured, see `bench.metrics.evaluate`.
+    """
+    return _evaluate(cell, functools.partial(_trial_list, store))
+
+
+def collect(
+    store: Store, datasets: Collection[str] | None = None, detectors: Collection[str] | None = None
+) -> list[Result]:
+    """The results of the current cells, of all pairs or of those named.
+
+    In the order of datasets; in each those with numbers first, by digest, whole trial lists before incomplete ones, and
+    the lowest EER first.
+
+    Args:
+        datasets, detectors: names, globs, comma lists of these, or `all`; None is `all`.
+
+    Raises:
+        UsageError: a name or glob that fits no stored cell, with the nearest names.
+        StoreError, DataError: as `evaluate_cell`.
+    """
+    cells = store.current()
+    wanted_datasets = _selected("dataset", datasets, {cell.dataset for cell in cells})
+    wanted_detectors = _selected("detector", detectors, {cell.detector for cell in cells})
+    lists = functools.cache(functools.partial(_trial_list, store))
+    results = (
+        _evaluate(cell, lists)
+        for cell in cells
+        if cell.dataset in wanted_datasets and cell.detector in wanted_detectors
+    )
+    return sorted(results, key=_order)
+
+
+def _selected(kind: str, patterns: Collection[str] | None, names: set[str]) -> set[str]:
+    """Imports may have names that are on no card: the store, not the registry, says what exists here."""
+    if patterns is None:
+        return names
+    chosen: set[str] = set()
+    for pattern in (part.strip() for given in patterns for part in given.split(",")):
+        fitting = names if pattern == "all" else set(fnmatch.filter(names, pattern))
+        if not fitting:
+            raise unknown(f"stored {kind}", pattern, names)
+        chosen |= fitting
+    return chosen
+
+
+def measured(cell: Cell) -> bool:
+    """Whether the cell may have numbers."""
+    return cell.status == "complete" or (cell.status == "incomplete" and bool(cell.manifest.get("allow_missing")))
+
+
+def _order(result: Result) -> tuple[str, bool, str, bool, float, str]:
+    cell, found = result.cell, result.metrics
+    if found is None:
+        return cell.dataset, True, "", False, 0.0, cell.detector
+    return cell.dataset, False, result.digest, bool(result.unscored), found["eer"], cell.detector
+
+
+def _trial_list(store: Store, dataset: str, digest: str) -> pd.DataFrame:
+    trials = store.trials(dataset, digest)
+    if trial_digest(trials) != digest:
+        raise StoreError(
+            f"the stored trial list of {dataset} is not the one its digest {digest[:12]} names",
+            where=store.root,
+            remedy="remove its trials-*.parquet and run again with the corpus at hand",
+        )
+    return trials
+
+
+def _evaluate(cell: Cell, lists: Callable[[str, str], pd.DataFrame]) -> Result:
+    if not measured(cell):
+        return Result(cell)
+    trials = lists(cell.dataset, cell.manifest["dataset"]["digest"])
+    scores = _aligned(cell, trials)
+    has_score = scores["score"].notna().to_numpy()
+    unscored = int((~has_score).sum())
+    if unscored and cell.status == "complete":
+        raise StoreError(
+            f"the cell says complete, but {unscored} of {len(trials)} trials have no score",
+            where=cell.path,
+            remedy="remove this folder and run the cell again",
+        )
+    scores, trials = scores[has_score], trials[has_score]
+    labels = is_bonafide(trials)
+    if labels.all() or not labels.any():
+        return Result(cell, unscored=unscored)
+    values = scores["score"].to_numpy()
+    try:
+        found = metrics.evaluate(values, labels)
+        native = _native(cell, scores, labels)
+    except DataError as error:
+        raise DataError(error.what, where=cell.path, remedy=error.remedy) from error
+    breakdowns = {
+        attribute: metrics.breakdown(values, labels, trials[attribute].tolist(), attribute in SPOOF_ATTRIBUTES)
+        for attribute in _attributes(trials)
+    }
+    told = {name: slices for name, slices in breakdowns.items() if any(part.eer is not None for part in slices)}
+    return Result(cell, found, native, told, unscored)
+
+
+def _aligned(cell: Cell, trials: pd.DataFrame) -> pd.DataFrame:
+    """The stored scores, one row a trial in the order of the trial list; a trial without a score is NaN."""
+    scores = cell.scores()
+    rows = pd.Index(trials["trial"]).get_indexer(pd.Index(scores["trial"]))
+    strange = (rows < 0) | scores["trial"].duplicated().to_numpy()
+    if strange.any():
+        raise StoreError(
+            f"{strange.sum()} stored scores repeat a trial or are of none of dataset {cell.dataset}, "
+            f"first {scores['trial'].iloc[int(strange.argmax())]!r}",
+            where=cell.path,
+            remedy="remove this folder and run the cell again",
+        )
+    return scores.set_index(rows).reindex(range(len(trials)))
+
+
+def _attributes(trials: pd.DataFrame) -> list[str]:
+    """The columns to break down by: attack whatever its number of systems, and attributes of the corpus."""
+    attributes = [str(column) for column in trials if column not in COLUMNS]
+    told = [name for name in attributes if trials.loc[trials[name] != "", name].nunique() in BREAKDOWN_VALUES]
+    return ["attack", *told] if (trials["attack"] != "").any() else told
+
+
+def _native(cell: Cell, scores: pd.DataFrame, labels: Any) -> dict[str, Any] | None:
+    decision = cell.manifest["detector"].get("decision")
+    if decision is None or decision["column"] not in scores:
+        return None
+    decided = metrics.decide(scores[decision["column"]].to_numpy(), labels, decision["threshold"])
+    return {**decided, "column": decision["column"], "threshold": decision["threshold"]}
+
+
+def as_json(results: Sequence[Result]) -> dict[str, Any]:
+    """What `bench show --json` prints: fractions under the names of `bench.metrics.evaluate`, null without a number."""
+    return {"cells": [_cell_json(result) for result in results]}
+
+
+def _cell_json(result: Result) -> dict[str, Any]:
+    cell = result.cell
+    return {
+        "detector": cell.detector,
+        "dataset": cell.dataset,
+        "digest": result.digest or None,
+        "key": cell.key or None,
+        "status": cell.status,
+        "reason": cell.reason,
+        "remedy": cell.remedy,
+        "caveat": result.caveat,
+        "imported": bool(cell.manifest.get("imported")),
+        "trials": result.trials,
+        **{name: (result.metrics or {}).get(name) for name in METRICS},
+        "native": None if result.native is None else dict(result.native),
+    }
+
+
+def table(results: Sequence[Result]) -> Table:
+    """The results for a terminal. Names are plain text: `[red]` in one is printed, not obeyed."""
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown.add_column("detector", overflow="fold")
+    shown.add_column("dataset", overflow="fold")
+    shown.add_column("EER %", justify="right")
+    shown.add_column("F1 (bona fide, at the test-set EER threshold)", justify="right", max_width=22)
+    shown.add_column("trials", justify="right")
+    shown.add_column("digest", no_wrap=True)
+    shown.add_column("status", overflow="fold")
+    for result in results:
+        found = result.metrics
+        why = result.caveat or result.cell.reason.partition("\n")[0]
+        shown.add_row(
+            Text(result.cell.detector),
+            Text(result.cell.dataset),
+            "–" if found is None else f"{100 * found['eer']:.2f}",
+            "–" if found is None else f"{found['f1_bonafide']:.4f}",
+            "–" if result.trials is None else f"{result.trials:,}",
+            result.digest[:12] or "–",
+            Text(f"{result.cell.status}: {why}" if why else result.cell.status),
+        )
+    return shown

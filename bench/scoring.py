@@ -1,0 +1,310 @@
+"""One pass: trials -> windows -> detectors -> blocks of scores. Knows nothing of metrics or of the store.
+
+Detectors with equal audio recipes share the pass: each file is read, decoded and windowed once, by worker processes
+ahead of the device. Batches are planned from the whole trial list before anything runs, so a resumed run computes the
+same batches, and a trial's score comes out of the same arithmetic, as in an undisturbed one.
+
+`score_trials` is a plain generator of picklable arguments and results: any executor can call it on a slice of batches.
+"""
+
+from __future__ import annotations
+
+import time
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+import torch
+from torch.utils.data import DataLoader, Dataset
+
+from bench import audio, cards, weights
+from bench.cards import AudioRecipe
+from bench.errors import AudioError, BenchError, CardError, ScoringError
+from bench.models import Facts, Output
+
+CLIP_SAMPLES = 64_600  # about 4 s: what one unit of batch size stands for when files are taken whole
+FACT_ROWS = 4_096  # rows a batch where no samples are read
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What it takes to build a detector anywhere: the card's model and arguments, and where its weights lie."""
+
+    name: str
+    model: str
+    arguments: Mapping[str, Any]
+    recipe: AudioRecipe
+    weights: Path | None = None
+
+    def build(self, device: torch.device) -> torch.nn.Module:
+        """The detector in evaluation mode on a device.
+
+        Raises:
+            CardError: no such class, or arguments it does not take.
+            WeightsError: weights that do not fit.
+        """
+        model = build_model(self.model, self.arguments, self.name)
+        if self.weights is not None:
+            weights.load_into(model, self.weights)
+        return model.eval().to(device)
+
+
+class Scored(NamedTuple):
+    """A scored batch: columns trial, score, extras..., seconds, note; a file that failed has a note and no score."""
+
+    detector: str
+    block: pd.DataFrame
+    forward_seconds: float
+
+
+class Failed(NamedTuple):
+    """A detector that cannot go on; what it has scored so far stays valid. `details` is the traceback of a defect."""
+
+    detector: str
+    error: BenchError
+    details: str = ""
+
+
+class Batch(NamedTuple):
+    """Decoded rows of the trial list. Only readable files are in `wave` (b, T) or `facts`, in the order of `rows`."""
+
+    rows: np.ndarray
+    readable: np.ndarray
+    seconds: np.ndarray
+    notes: list[str]
+    wave: torch.Tensor | None
+    lengths: torch.Tensor | None
+    facts: list[Facts] | None
+
+
+def build_model(target: str, arguments: Mapping[str, Any], card: str) -> torch.nn.Module:
+    """A detector's network as its card describes it, without weights."""
+    try:
+        model = cards.resolve(target, f"detector card {card}")(**arguments)
+    except TypeError as error:
+        raise CardError(f"{target} does not take these arguments: {error}", where=f"detector card {card}") from None
+    if not isinstance(model, torch.nn.Module):
+        raise CardError(f"{target} is no torch.nn.Module", where=f"detector card {card}")
+    return model
+
+
+def model_version(target: str, card: str) -> int:
+    """The adapter version of a detector's class: its attribute `version`, 1 where it has none."""
+    return int(getattr(cards.resolve(target, f"detector card {card}"), "version", 1))
+
+
+def plan_batches(trials: pd.DataFrame, recipe: AudioRecipe, batch_size: int, workers: int = 0) -> list[np.ndarray]:
+    """All rows of the trial list in batches, a function of the list, the files and the batch size alone.
+
+    Fixed windows batch in the order of the list. Whole files are bucketed by length: batches of like durations whose
+    padded size is at most `batch_size` clips of about 4 s; a longer file is a batch of its own.
+    """
+    rows = np.arange(len(trials))
+    if not recipe.decodes:
+        return np.split(rows, rows[FACT_ROWS::FACT_ROWS])
+    if recipe.window != "whole":
+        return np.split(rows, rows[batch_size::batch_size])
+    samples = _durations(trials["path"].tolist(), max(workers, 1)) * recipe.rate
+    budget = batch_size * CLIP_SAMPLES
+    batches: list[list[int]] = []
+    for row in np.lexsort((rows, samples)):
+        # Sorted, so the new row is the longest and every row of the batch is padded to it.
+        if batches and (len(batches[-1]) + 1) * samples[row] <= budget and len(batches[-1]) < 4 * batch_size:
+            batches[-1].append(int(row))
+        else:
+            batches.append([int(row)])
+    return [np.array(batch) for batch in batches]
+
+
+def _durations(paths: Sequence[str], threads: int) -> np.ndarray:
+    """Seconds of each file by its header, 0 where there is none to read (decoding will say why)."""
+
+    def seconds(path: str) -> float:
+        try:
+            return audio.header(path).seconds
+        except AudioError:
+            return 0.0
+
+    with ThreadPoolExecutor(threads) as pool:
+        return np.fromiter(pool.map(seconds, paths), dtype=np.float64, count=len(paths))
+
+
+def score_trials(
+    scorers: Sequence[Scorer],
+    trials: pd.DataFrame,
+    batches: Sequence[np.ndarray],
+    *,
+    known: Mapping[str, np.ndarray] | None = None,
+    device: str = "cpu",
+    workers: int = 0,
+) -> Iterator[Scored | Failed]:
+    """Score batches of trials with detectors that share one audio recipe.
+
+    Args:
+        scorers: detectors with equal `recipe`.
+        trials: the trial table (`bench.trials`) with paths.
+        batches: row numbers of `trials`, from `plan_batches`.
+        known: by detector name, bool (rows,): trials that need no score. A batch is left out when all of it is known.
+        device: a torch device name.
+        workers: processes that decode ahead; 0 decodes here.
+
+    Yields:
+        One `Scored` a batch and detector, in the order of the batches; one `Failed` where a detector gave a score that
+        is not finite or raised: it is left out from there on, the others go on.
+    """
+    target = torch.device(device)
+    # fp32 is the reference: no TF32 in convolutions or products.
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cuda.matmul.allow_tf32 = False
+    known = known or {}
+    wanted = {s.name: [i for i, rows in enumerate(batches) if not _all_known(known.get(s.name), rows)] for s in scorers}
+    running: dict[str, _Runner] = {}
+    for scorer in scorers:
+        try:
+            running[scorer.name] = _Runner(scorer, target)
+        except BenchError as error:
+            yield Failed(scorer.name, error)
+    needed = sorted({index for name in running for index in wanted[name]})
+    todo = {name: set(wanted[name]) for name in running}
+    reader = _Reader(trials["trial"].to_numpy(), trials["path"].to_numpy(), scorers[0].recipe, batches)
+    loader = DataLoader(
+        reader,
+        batch_size=None,
+        sampler=needed,
+        num_workers=min(workers, len(needed)),
+        prefetch_factor=4 if min(workers, len(needed)) else None,
+        pin_memory=target.type == "cuda",
+    )
+    for index, batch in zip(needed, loader, strict=True):
+        for name in [name for name in running if index in todo[name]]:
+            try:
+                yield running[name].score(batch, reader.ids)
+            except BenchError as error:
+                yield Failed(running.pop(name).name, error)
+            except Exception as error:  # a detector may be a user's own code: its defect ends its cell, not the pass
+                reason = ScoringError(f"{type(error).__name__}: {error}", where=f"detector {name}")
+                yield Failed(running.pop(name).name, reason, traceback.format_exc())
+        if not running:
+            return
+
+
+def _all_known(known: np.ndarray | None, rows: np.ndarray) -> bool:
+    return known is not None and bool(known[rows].all())
+
+
+class _Reader(Dataset[Batch]):
+    """Decodes whole batches, in whatever process it is called."""
+
+    def __init__(self, ids: np.ndarray, paths: np.ndarray, recipe: AudioRecipe, batches: Sequence[np.ndarray]) -> None:
+        self.ids = ids
+        self._paths = paths
+        self._recipe = recipe
+        self._batches = batches
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def __getitem__(self, index: int) -> Batch:
+        rows = self._batches[index]
+        seconds, notes = np.full(len(rows), np.nan), [""] * len(rows)
+        readable = np.ones(len(rows), dtype=bool)
+        if self._recipe.window == "none":
+            facts = [Facts(trial, None, None, None) for trial in self.ids[rows]]
+            return Batch(rows, readable, seconds, notes, None, None, facts)
+        utterances, facts = [], []
+        for position, row in enumerate(rows):
+            try:
+                if self._recipe.decodes:
+                    utterances.append(audio.prepare(self._paths[row], self._recipe))
+                    seconds[position] = utterances[-1].seconds
+                else:
+                    header = audio.header(self._paths[row])
+                    facts.append(Facts(self.ids[row], *header))
+                    seconds[position] = header.seconds
+            except AudioError as error:
+                readable[position], notes[position] = False, f"{error.what}: {error.where}"
+        wave, lengths = _stack(utterances) if self._recipe.decodes else (None, None)
+        return Batch(rows, readable, seconds, notes, wave, lengths, facts)
+
+
+def _stack(utterances: Sequence[audio.Utterance]) -> tuple[torch.Tensor, torch.Tensor]:
+    """Waves as one float32 (B, T), zero behind each one's end, and the lengths int64 (B,)."""
+    stacked = np.zeros((len(utterances), max((len(u.wave) for u in utterances), default=0)), dtype=np.float32)
+    for row, utterance in zip(stacked, utterances, strict=True):
+        row[: len(utterance.wave)] = utterance.wave
+    return torch.from_numpy(stacked), torch.tensor([u.length for u in utterances], dtype=torch.int64)
+
+
+class _Runner:
+    """A detector on its device, with the batch size that fits there."""
+
+    def __init__(self, scorer: Scorer, device: torch.device) -> None:
+        self.name = scorer.name
+        self._model = scorer.build(device)
+        self._device = device
+        self._limit: int | None = None  # rows a forward pass, once memory has run out
+
+    def score(self, batch: Batch, ids: np.ndarray) -> Scored:
+        started = time.perf_counter()
+        columns = self._columns(batch) if batch.readable.any() else {"score": np.zeros(0)}
+        elapsed = time.perf_counter() - started
+        for column, values in columns.items():
+            if not np.isfinite(values).all():
+                row = batch.rows[batch.readable][np.flatnonzero(~np.isfinite(values))[0]]
+                raise ScoringError(
+                    f"the {column} of trial {ids[row]!r} is not finite",
+                    where=f"detector {self.name}",
+                    remedy="check its weights and audio recipe; no EER is computed from such scores",
+                )
+        block: dict[str, Any] = {"trial": ids[batch.rows]}
+        for column, values in columns.items():
+            block[column] = np.full(len(batch.rows), np.nan)
+            block[column][batch.readable] = values
+        block |= {"seconds": batch.seconds, "note": batch.notes}
+        return Scored(self.name, pd.DataFrame(block), elapsed)
+
+    def _columns(self, batch: Batch) -> dict[str, np.ndarray]:
+        """Score and extras of the readable rows, float64 (b,) each."""
+        rows = int(batch.readable.sum())
+        size = min(self._limit or rows, rows)
+        while True:
+            try:
+                pieces = [self._forward(batch, start, start + size) for start in range(0, rows, size)]
+                return {column: np.concatenate([piece[column] for piece in pieces]) for column in pieces[0]}
+            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+                if not _out_of_memory(error):
+                    raise
+                if size == 1:
+                    raise ScoringError(
+                        "one trial alone does not fit into memory",
+                        where=f"detector {self.name} on {self._device}",
+                        remedy="use another --device, or a machine with more memory",
+                    ) from error
+            if self._device.type == "cuda":
+                torch.cuda.empty_cache()
+            size = self._limit = size // 2
+
+    @torch.inference_mode()
+    def _forward(self, batch: Batch, start: int, stop: int) -> dict[str, np.ndarray]:
+        if batch.wave is None or batch.lengths is None:
+            result = self._model((batch.facts or [])[start:stop])
+        else:
+            wave = batch.wave[start:stop].to(self._device, non_blocking=True)
+            result = self._model(wave, batch.lengths[start:stop].to(self._device, non_blocking=True))
+        output = result if isinstance(result, Output) else Output(result)
+        rows = min(stop, int(batch.readable.sum())) - start
+        columns = {"score": output.scores, **output.extras}
+        for column, values in columns.items():
+            if values.shape != (rows,):
+                raise ScoringError(f"{column} has shape {tuple(values.shape)} for {rows} trials", where=self.name)
+        return {column: values.double().cpu().numpy() for column, values in columns.items()}
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    # The CPU allocator has no exception class of its own.
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)

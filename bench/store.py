@@ -1,0 +1,338 @@
+"""Results on disk: everything a cell is, so that numbers can be computed later and elsewhere.
+
+    results/<dataset>/trials-<digest12>.parquet      the trial list without paths: results need no corpus
+    results/<dataset>/<detector>/latest.json         what the last run resolved this pair to, or why it was blocked
+    results/<dataset>/<detector>/<key12>/
+        cell.json        everything that determined the scores; counts, versions, hardware, timings; written last
+        scores.parquet   trial, score, extras..., seconds (duration of the audio), note; rows as in the trial list
+        parts/           what a running or killed run has written so far
+    results/weights/<detector>/<recipe key12>/       what training made
+
+Every file is written beside its place and renamed, so a reader never sees half of one, at any moment of a kill. Two
+runs on one store write parts of their own names and then the same final bytes. Names of datasets and detectors are
+percent-encoded, so no name leads out of the results folder.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+from urllib.parse import quote, unquote
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from bench.errors import StoreError, UsageError
+
+Status = Literal["complete", "incomplete", "failed", "running", "blocked"]
+KEY_CHARACTERS = 12  # of a sha256 in a folder name: 2^48 keys a pair
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One detector on one dataset, as stored. `key` is the full sha256, '' for a blocked cell, which has no folder."""
+
+    dataset: str
+    detector: str
+    key: str
+    status: Status
+    path: Path | None = None
+    reason: str = ""
+    remedy: str = ""
+    manifest: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def finished(self) -> bool:
+        return self.status in ("complete", "incomplete")
+
+    def scores(self) -> pd.DataFrame:
+        """The stored scores of a finished cell: trial, score, extras..., seconds, note."""
+        if self.path is None or not self.finished:
+            raise StoreError(f"{self.detector} on {self.dataset} has no finished scores", where=self.path)
+        return read_parquet(self.path / "scores.parquet")
+
+
+class Store:
+    """The results folder."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def check_writable(self) -> None:
+        """Raises StoreError now rather than after hours of scoring."""
+        with _explained(self.root):
+            self.root.mkdir(parents=True, exist_ok=True)
+            probe = self.root / f".{uuid.uuid4().hex}.part"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    def pair_folder(self, dataset: str, detector: str) -> Path:
+        return self.root / _folder_name(dataset) / _folder_name(detector)
+
+    def cell_folder(self, dataset: str, detector: str, key: str) -> Path:
+        return self.pair_folder(dataset, detector) / key[:KEY_CHARACTERS]
+
+    def weights_folder(self, detector: str, key: str) -> Path:
+        return self.root / "weights" / _folder_name(detector) / key[:KEY_CHARACTERS]
+
+    def cell(self, dataset: str, detector: str, key: str) -> Cell | None:
+        """The stored cell of this key, finished or not."""
+        return _read_cell(self.cell_folder(dataset, detector, key))
+
+    def cells(self) -> list[Cell]:
+        """Every cell of every pair, by dataset, detector and key."""
+        return self._found("*/*/*/cell.json")
+
+    def pair(self, dataset: str, detector: str) -> list[Cell]:
+        """Every cell of one pair, by key."""
+        return self._found(f"{_folder_name(dataset)}/{_folder_name(detector)}/*/cell.json")
+
+    def _found(self, pattern: str) -> list[Cell]:
+        # Names are percent-encoded, so a folder name holds no glob symbol.
+        found = (_read_cell(manifest.parent) for manifest in sorted(self.root.glob(pattern)))
+        return [cell for cell in found if cell is not None]
+
+    def current(self) -> list[Cell]:
+        """The cell of every pair that counts now: what the last run resolved it to, else the newest finished one.
+
+        A blocked pair is there only while nothing of it is finished.
+        """
+        pairs: dict[tuple[str, str], list[Cell]] = {}
+        for cell in self.cells():
+            pairs.setdefault((cell.dataset, cell.detector), []).append(cell)
+        for latest in self.root.glob("*/*/latest.json"):
+            pairs.setdefault((unquote(latest.parts[-3]), unquote(latest.parts[-2])), [])
+        chosen = (self._choose(dataset, detector, cells) for (dataset, detector), cells in sorted(pairs.items()))
+        return [cell for cell in chosen if cell is not None]
+
+    def _choose(self, dataset: str, detector: str, cells: Sequence[Cell]) -> Cell | None:
+        latest = _read_json(self.pair_folder(dataset, detector) / "latest.json") or {}
+        for cell in cells:
+            if cell.key == latest.get("key"):
+                return cell
+        ranked = sorted(cells, key=lambda cell: (cell.finished, str(cell.manifest.get("finished", "")), cell.key))
+        if "reason" in latest and not (ranked and ranked[-1].finished):
+            return Cell(dataset, detector, "", "blocked", None, latest["reason"], latest.get("remedy", ""))
+        return ranked[-1] if ranked else None
+
+    def resolve(self, dataset: str, detector: str, key: str) -> None:
+        """Remember that this pair is now the cell of this key."""
+        write_json(self.pair_folder(dataset, detector) / "latest.json", {"key": key})
+
+    def block(self, dataset: str, detector: str, reason: str, remedy: str) -> None:
+        """Remember why this pair could not run."""
+        latest = {"reason": reason, "remedy": remedy}
+        write_json(self.pair_folder(dataset, detector) / "latest.json", latest)
+
+    def write_trials(self, dataset: str, digest: str, trials: pd.DataFrame) -> None:
+        """Keep a trial list; the same digest is written once."""
+        place = self._trials_file(dataset, digest)
+        if not place.is_file():
+            write_parquet(place, trials.drop(columns="path"))
+
+    def trials(self, dataset: str, digest: str) -> pd.DataFrame:
+        """The trial list of this digest, columns of `bench.trials` without `path`."""
+        return read_parquet(self._trials_file(dataset, digest))
+
+    def _trials_file(self, dataset: str, digest: str) -> Path:
+        return self.root / _folder_name(dataset) / f"trials-{digest[:KEY_CHARACTERS]}.parquet"
+
+
+class CellWriter:
+    """Collects the scores of one cell, keeps them in parts against a kill, and finishes the cell.
+
+    Blocks are tables with the columns trial, score, extras..., seconds, note. A trial that is known already, from an
+    earlier run or another one on the same store, keeps its first score: on the same hardware and batch size they are
+    the same.
+    """
+
+    def __init__(self, store: Store, manifest: Mapping[str, Any], trials: pd.DataFrame) -> None:
+        self.manifest = dict(manifest)
+        self.dataset: str = manifest["dataset"]["name"]
+        self.detector: str = manifest["detector"]["name"]
+        self._ids = pd.Index(trials["trial"])
+        self._store = store
+        self._folder = store.cell_folder(self.dataset, self.detector, manifest["key"])
+        self._blocks: list[pd.DataFrame] = []
+        self._unwritten: list[pd.DataFrame] = []
+        self.known = self._read_known()
+
+    def _read_known(self) -> np.ndarray:
+        """Load what is stored of this cell; which rows of the trial list need no scoring, bool (rows,)."""
+        cell = _read_cell(self._folder)
+        if cell is not None and cell.finished:
+            # A file that could not be decoded may have been mended since.
+            table = cell.scores()
+            self._blocks.append(table[table["score"].notna()])
+        else:
+            write_json(self._folder / "cell.json", {**self.manifest, "status": "running"})
+        self._blocks.extend(read_parquet(part) for part in sorted(self._folder.glob("parts/*.parquet")))
+        known = np.zeros(len(self._ids), dtype=bool)
+        for block in self._blocks:
+            rows = self._ids.get_indexer(pd.Index(block["trial"]))
+            if (rows < 0).any():
+                raise StoreError(
+                    "stored scores name a trial that is not in the list of this cell",
+                    where=self._folder,
+                    remedy="delete this folder and run again",
+                )
+            known[rows] = True
+        return known
+
+    def reuse(self, scores: pd.DataFrame) -> None:
+        """Take over scores that another list's cell of the same scorer has for trials of this one."""
+        rows = self._ids.get_indexer(pd.Index(scores["trial"]))
+        wanted = (rows >= 0) & scores["score"].notna().to_numpy()
+        wanted[wanted] = ~self.known[rows[wanted]]
+        if wanted.any():
+            self.add(scores[wanted])
+            self.known[rows[wanted]] = True
+            self.flush()
+
+    def add(self, block: pd.DataFrame) -> None:
+        self._blocks.append(block)
+        self._unwritten.append(block)
+
+    def flush(self) -> None:
+        """Write what was added since the last flush as one part."""
+        if self._unwritten:
+            part = self._folder / "parts" / f"{uuid.uuid4().hex}.parquet"
+            write_parquet(part, pd.concat(self._unwritten, ignore_index=True))
+            self._unwritten = []
+
+    def finish(self, facts: Mapping[str, Any]) -> Cell:
+        """Write scores.parquet, then cell.json with `facts`, then drop the parts. Every trial once, or StoreError."""
+        table = pd.concat(self._blocks, ignore_index=True) if self._blocks else pd.DataFrame({"trial": []})
+        table = table[~table["trial"].duplicated()].set_index("trial")
+        absent = self._ids.difference(table.index)
+        if len(absent):
+            raise StoreError(
+                f"{len(absent)} trials were never scored, the first is {absent[0]!r}",
+                where=self._folder,
+                remedy="run again",
+            )
+        table = table.loc[self._ids].reset_index()
+        failed = int(table["score"].isna().sum())
+        write_parquet(self._folder / "scores.parquet", table)
+        status: Status = "incomplete" if failed else "complete"
+        cell = self.close(status, {**facts, "scored": len(table) - failed, "failed": failed})
+        shutil.rmtree(self._folder / "parts", ignore_errors=True)  # another run on this store may be writing there
+        return cell
+
+    def close(self, status: Status, facts: Mapping[str, Any]) -> Cell:
+        """Write cell.json; a status other than finished keeps the parts for the next run."""
+        self.flush()
+        write_json(self._folder / "cell.json", {**self.manifest, **facts, "status": status})
+        cell = _read_cell(self._folder)
+        if cell is None:
+            raise StoreError("the cell vanished while it was written", where=self._folder, remedy="run again")
+        return cell
+
+
+def _read_cell(folder: Path) -> Cell | None:
+    manifest = _read_json(folder / "cell.json")
+    if manifest is None:
+        return None
+    try:
+        dataset, detector, status = manifest["dataset"], manifest["detector"]["name"], manifest["status"]
+        reason, remedy = manifest.get("reason", ""), manifest.get("remedy", "")
+        if status == "running":
+            stored = sum(pq.read_metadata(part).num_rows for part in folder.glob("parts/*.parquet"))
+            reason = f"interrupted or still running: {stored:,} of {dataset['trials']:,} trials are stored"
+            remedy = "run the same command again: it goes on from there"
+        elif status == "incomplete":
+            missing = f"{manifest['failed']:,} of {dataset['trials']:,} files"
+            reason = f"{missing} could not be scored; {manifest['first_failure']}"
+            remedy = "mend the files and run again, or accept what is there with --allow-missing"
+        return Cell(dataset["name"], detector, manifest["key"], status, folder, reason, remedy, manifest)
+    except (KeyError, TypeError) as error:
+        raise StoreError(
+            f"not a cell of this version: no {error}", where=folder / "cell.json", remedy="move this folder away"
+        ) from None
+
+
+def write_json(place: Path, value: Mapping[str, Any]) -> None:
+    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+    atomically(place, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_parquet(place: Path, table: pd.DataFrame) -> None:
+    """Deterministic: the same table gives the same bytes with the same pyarrow."""
+    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    atomically(place, lambda part: pq.write_table(columns, part, compression="zstd"))
+
+
+def read_parquet(place: Path) -> pd.DataFrame:
+    try:
+        with place.open("rb") as file:
+            frame: pd.DataFrame = pq.read_table(file).to_pandas()
+    except FileNotFoundError:
+        raise StoreError("the file is missing", where=place, remedy="run again to write it") from None
+    except (pa.ArrowException, OSError) as error:
+        raise StoreError(f"not readable: {error}", where=place, remedy="delete it and run again") from None
+    return frame.astype({name: "str" for name in frame if frame[name].dtype == object})
+
+
+def atomically(place: Path, write: Callable[[Path], object]) -> None:
+    """Make a file by `write(temporary path)` and a rename: it is there whole or not at all."""
+    part = place.with_name(f".{uuid.uuid4().hex}.part")
+    with _explained(place):
+        try:
+            for attempt in (1, 2, 3):
+                try:
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    write(part)
+                    part.replace(place)
+                    break
+                except FileNotFoundError:  # another run has just removed the emptied folder
+                    if attempt == 3:
+                        raise
+        finally:
+            part.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(place: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, pa.ArrowException) as error:
+        code = getattr(error, "errno", None)
+        remedy = (
+            "free some space and run the same command again: nothing written so far is lost"
+            if code == errno.ENOSPC
+            else "choose a folder you may write to with --results"
+        )
+        raise StoreError(
+            f"cannot be written: {getattr(error, 'strerror', None) or error}", where=place, remedy=remedy
+        ) from None
+
+
+def _read_json(place: Path) -> dict[str, Any] | None:
+    try:
+        value = json.loads(place.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise StoreError(f"not readable: {error}", where=place, remedy="delete it and run again") from None
+    if not isinstance(value, dict):
+        raise StoreError("not a JSON object", where=place, remedy="delete it and run again")
+    return value
+
+
+def _folder_name(name: str) -> str:
+    """A name as one path component on any file system and in a URL."""
+    encoded = quote(name, safe="")
+    if encoded.startswith(".") or name in ("", "weights"):
+        encoded = f"%{ord(name[0]):02X}{encoded[1:]}" if name else "%00"
+    if len(encoded) > 200:
+        raise UsageError(f"the name {name[:40]!r}… is too long for a folder", remedy="use at most 200 characters")
+    return encoded

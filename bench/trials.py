@@ -1,0 +1,159 @@
+"""The trial table: one row an utterance to decide on.
+
+Columns, all strings:
+
+    trial     unique id without audio suffix, e.g. `LA_E_1000147`
+    path      audio file where it is, or where it is expected; '' where that is not known
+    label     `bonafide` or `spoof`
+    speaker   who speaks (or is imitated), '' where unknown
+    attack    the system that made a spoof, '' for bona fide and where unknown
+    ...       attributes of the corpus: codec, phase, vocoder, source, language, ...
+
+Readers build the table and hand it to `validate`; everything behind them may rely on what `validate` promises.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bench.errors import DataError
+
+BONAFIDE = "bonafide"
+SPOOF = "spoof"
+COLUMNS = ("trial", "path", "label", "speaker", "attack")
+
+# Attributes that only a spoof has: a breakdown by them sets all bona fide trials against each value. Any other attribute
+# (codec, language, ...) selects trials of both classes. Source: the organisers' 2021 evaluation package.
+SPOOF_ATTRIBUTES = frozenset({"attack", "vocoder", "task", "team", "gender_pair", "model_name", "architecture"})
+
+AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".mp4", ".ogg", ".opus", ".aac", ".wma", ".aiff", ".aif")
+
+# Every spelling met in published corpora. Closed on purpose: a filter on one spelling would silently drop a class, and
+# a bare 0 or 1 means opposite things in different corpora.
+LABELS: Mapping[str, str] = {
+    "bonafide": BONAFIDE,
+    "bona-fide": BONAFIDE,
+    "real": BONAFIDE,
+    "genuine": BONAFIDE,
+    "spoof": SPOOF,
+    "fake": SPOOF,
+}
+
+
+def trial_id(name: str) -> str:
+    """The id of a trial: the name without an audio suffix. `12.wav`, `12.WAV` and `12` are one trial."""
+    stem, dot, suffix = name.rpartition(".")
+    return stem if dot and stem and f".{suffix.lower()}" in AUDIO_SUFFIXES else name
+
+
+def trial_ids(names: pd.Series) -> pd.Series:
+    """`trial_id` for a whole column."""
+    return pd.Series([trial_id(name) for name in names.tolist()], index=names.index, name=names.name, dtype="str")
+
+
+def parse_labels(raw: pd.Series, where: str | Path, lines: Sequence[int] | np.ndarray | None = None) -> pd.Series:
+    """Labels of a protocol in the two spellings of the trial table.
+
+    Args:
+        raw: labels as the file spells them.
+        where: the file, for the error.
+        lines: 1-based line of each row; rows are lines 1, 2, ... where it is not given.
+
+    Raises:
+        DataError: a spelling that is not in `LABELS`, with its line.
+    """
+    spellings = {spelling: LABELS.get(str(spelling).strip().lower()) for spelling in raw.unique()}
+    for spelling, label in spellings.items():
+        if label is None:
+            row = int(np.argmax((raw == spelling).to_numpy()))
+            digit = str(spelling).strip() in {"0", "1"}
+            raise DataError(
+                f"unknown label {spelling!r}",
+                where=where,
+                line=int(lines[row]) if lines is not None else row + 1,
+                remedy="write `bonafide` or `spoof`: corpora disagree on what 0 and 1 mean"
+                if digit
+                else f"labels are {', '.join(LABELS)} (any case); correct the file or its reader",
+            )
+    return raw.map(spellings)
+
+
+def validate(table: pd.DataFrame, where: str | Path, lines: Sequence[int] | np.ndarray | None = None) -> pd.DataFrame:
+    """A table that keeps the promises of this module, columns in order and rows in the order of the file.
+
+    Raises:
+        DataError: no trial at all, an empty id, an id with a tab or a line break, a duplicate id, a label out of place.
+    """
+
+    def line(row: int) -> int:
+        return int(lines[row]) if lines is not None else row + 1
+
+    missing = [column for column in ("trial", "label") if column not in table]
+    if missing:
+        raise DataError(f"no column {' and no column '.join(missing)}", where=where)
+    if table.empty:
+        raise DataError("no trial in this list", where=where, remedy="check that the download is complete")
+    defaults = {column: "" for column in COLUMNS if column not in table}
+    table = table.assign(**defaults).reset_index(drop=True)
+    table = table[[*COLUMNS, *(column for column in table if column not in COLUMNS)]].fillna("").astype("str")
+
+    ids = table["trial"]
+    blank = (ids.str.strip() == "").to_numpy()
+    if blank.any():
+        raise DataError("empty trial id", where=where, line=line(int(blank.argmax())))
+    unsafe = ids.str.contains(r"[\t\r\n\x00]", regex=True).to_numpy()
+    if unsafe.any():
+        row = int(unsafe.argmax())
+        raise DataError(f"trial id {ids.iloc[row]!r} holds a tab, line break or NUL", where=where, line=line(row))
+    repeated = ids.duplicated().to_numpy()
+    if repeated.any():
+        row = int(repeated.argmax())
+        first = int((ids == ids.iloc[row]).to_numpy().argmax())
+        raise DataError(
+            f"trial {ids.iloc[row]!r} is listed twice, first in line {line(first)}",
+            where=where,
+            line=line(row),
+            remedy="remove one of the two rows; if they are different files, give them different ids",
+        )
+    wrong = ~table["label"].isin([BONAFIDE, SPOOF]).to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        raise DataError(f"label {table['label'].iloc[row]!r} was not parsed", where=where, line=line(row))
+    return table
+
+
+def digest(table: pd.DataFrame) -> str:
+    """Sha256 (hex) over the sorted lines `trial<TAB>label<LF>`: the identity of a trial list.
+
+    Results of different digests are never compared; equal counts prove nothing.
+    """
+    lines = sorted((table["trial"] + "\t" + table["label"] + "\n").tolist())
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def is_bonafide(table: pd.DataFrame) -> np.ndarray:
+    """Labels as int8, 1 = bona fide, 0 = spoof, shape (rows,)."""
+    return (table["label"] == BONAFIDE).to_numpy().astype(np.int8)
+
+
+def first_trials(table: pd.DataFrame, limit: int) -> pd.DataFrame:
+    """A reproducible sample of about `limit` trials that keeps the share of the classes and at least one of each.
+
+    The sample depends on the ids alone (those with the smallest sha256), not on the order of the file: the head of most
+    protocols holds one class only.
+    """
+    if limit >= len(table):
+        return table
+    order = table["trial"].map(lambda trial: hashlib.sha256(trial.encode()).hexdigest())
+    kept: list[int] = []
+    for label in (BONAFIDE, SPOOF):
+        rows = table.index[table["label"] == label]
+        if len(rows):
+            count = max(1, round(limit * len(rows) / len(table)))
+            kept.extend(order.loc[rows].sort_values().index[:count])
+    return table.loc[sorted(kept)].reset_index(drop=True)

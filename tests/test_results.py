@@ -1,0 +1,314 @@
+"""From stored scores to numbers: which cells have any, over which trials, and in which words they are told."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from rich.console import Console
+
+from bench import metrics, results
+from bench.errors import DataError, StoreError, UsageError
+from bench.results import Result
+from bench.store import Cell, CellWriter, Store, write_parquet
+from bench.trials import BONAFIDE, SPOOF, digest, validate
+
+SCORES = {"b1": 2.0, "b2": 1.0, "b3": -0.5, "b4": 3.0, "s1": -1.0, "s2": 0.0, "s3": -2.0, "s4": 1.5}
+
+
+def trial_list(ids: Sequence[str], **columns: Sequence[str]) -> pd.DataFrame:
+    """Trials whose ids begin with the letter of their class."""
+    labels = [BONAFIDE if name.startswith("b") else SPOOF for name in ids]
+    return validate(pd.DataFrame({"trial": ids, "label": labels, **columns}), "list")
+
+
+def put(
+    store: Store,
+    trials: pd.DataFrame,
+    scores: Mapping[str, float],
+    *,
+    detector: str = "det",
+    dataset: str = "set",
+    extras: Mapping[str, Sequence[float]] | None = None,
+    decision: Mapping[str, Any] | None = None,
+    **manifest: Any,
+) -> Cell:
+    """A finished cell: NaN is a trial that could not be scored."""
+    identity = digest(trials)
+    store.write_trials(dataset, identity, trials)
+    counts = {"trials": len(trials), "bonafide": int((trials["label"] == BONAFIDE).sum())}
+    about = {
+        "key": f"{detector}{dataset}".encode().hex().ljust(64, "0"),
+        "dataset": {"name": dataset, "digest": identity, **counts, "spoof": len(trials) - counts["bonafide"]},
+        "detector": {"name": detector, "decision": decision},
+        "first_failure": "x.wav: not audio",
+        **manifest,
+    }
+    writer = CellWriter(store, about, trials)
+    columns = {"trial": list(scores), "score": list(scores.values()), **(extras or {})}
+    writer.add(pd.DataFrame({**columns, "seconds": 1.0, "note": ""}))
+    return writer.finish({})
+
+
+def evaluated(store: Store, cell: Cell) -> tuple[Result, Mapping[str, Any]]:
+    result = results.evaluate_cell(store, cell)
+    assert result.metrics is not None
+    return result, result.metrics
+
+
+def brute_eer(bonafide: Sequence[float], spoof: Sequence[float]) -> float:
+    """The definition, one threshold at a time."""
+    thresholds = [-np.inf, *sorted({*bonafide, *spoof})]
+    rates = [
+        (sum(score <= t for score in bonafide) / len(bonafide), sum(score > t for score in spoof) / len(spoof))
+        for t in thresholds
+    ]
+    frr, far = min(rates, key=lambda pair: abs(pair[0] - pair[1]))
+    return (frr + far) / 2
+
+
+def test_a_complete_cell_is_measured_over_every_trial(tmp_path: Path) -> None:
+    """Two errors in eight, one of each class: EER 25 %, and F1, AUC and counts that follow by hand."""
+    store = Store(tmp_path)
+    result, found = evaluated(store, put(store, trial_list(list(SCORES)), SCORES))
+    assert (found["eer"], found["eer_threshold"], found["n_bonafide"], found["n_spoof"]) == (0.25, 0.0, 4, 4)
+    assert (found["f1_bonafide"], found["auc"]) == (0.75, 13 / 16)
+    assert (result.native, result.breakdowns, result.caveat, result.trials) == (None, {}, "", 8)
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    bonafide=st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=12),
+    spoof=st.lists(st.integers(-5, 5).map(float), min_size=1, max_size=12),
+    order=st.randoms(use_true_random=False),
+)
+def test_scores_meet_their_labels_by_trial_not_by_row(
+    tmp_path_factory: pytest.TempPathFactory, bonafide: list[float], spoof: list[float], order: Any
+) -> None:
+    """Whatever the order of the rows in scores.parquet, the EER is that of the definition."""
+    scores = {f"b{row}": score for row, score in enumerate(bonafide)} | {f"s{row}": s for row, s in enumerate(spoof)}
+    store = Store(tmp_path_factory.mktemp("store"))
+    cell = put(store, trial_list(list(scores)), scores)
+    assert cell.path is not None
+    rows = list(range(len(scores)))
+    order.shuffle(rows)
+    write_parquet(cell.path / "scores.parquet", cell.scores().iloc[rows])
+    _, found = evaluated(store, cell)
+    assert found["eer"] == brute_eer(bonafide, spoof)
+
+
+def test_an_incomplete_cell_has_no_number_until_the_run_allowed_it(tmp_path: Path) -> None:
+    """Without `allow_missing` nothing is computed; with it the scored trials are, and the result says how many lack."""
+    scores = {**SCORES, "b3": float("nan")}
+    store = Store(tmp_path)
+    refused = results.evaluate_cell(store, put(store, trial_list(list(SCORES)), scores, detector="strict"))
+    assert (refused.cell.status, refused.metrics, refused.caveat) == ("incomplete", None, "")
+    allowed, found = evaluated(store, put(store, trial_list(list(SCORES)), scores, allow_missing=True))
+    assert found["eer"] == brute_eer([2.0, 1.0, 3.0], [-1.0, 0.0, -2.0, 1.5])
+    assert (found["n_bonafide"], allowed.unscored) == (3, 1)
+    assert allowed.caveat == "over the scored trials only: 1 of 8 have no score"
+
+
+@pytest.mark.parametrize("status", ["failed", "running"])
+def test_an_unfinished_cell_has_no_number(tmp_path: Path, status: Any) -> None:
+    """A failed or running cell gives an empty result, even where scores were allowed to be missing."""
+    store = Store(tmp_path)
+    trials = trial_list(list(SCORES))
+    about = {"dataset": {"name": "set", "digest": digest(trials), "trials": 8}, "detector": {"name": "det"}}
+    writer = CellWriter(store, {**about, "key": "0" * 64, "allow_missing": True}, trials)
+    writer.close(status, {"reason": "no memory"})
+    (result,) = results.collect(store)
+    assert (result.cell.status, result.metrics, result.caveat) == (status, None, "")
+
+
+def test_scores_of_one_class_have_no_error_rate(tmp_path: Path) -> None:
+    """A list without spoof is told as such instead of failing the whole table."""
+    store = Store(tmp_path)
+    result = results.evaluate_cell(store, put(store, trial_list(["b1", "b2"]), {"b1": 1.0, "b2": 2.0}))
+    assert (result.metrics, result.cell.status) == (None, "complete")
+    assert result.caveat == "no error rates: they need scored trials of both classes"
+
+
+def test_a_complete_cell_that_lacks_scores_is_refused(tmp_path: Path) -> None:
+    """A score removed behind the manifest's back is an error with the folder, not an EER of fewer trials."""
+    store = Store(tmp_path)
+    cell = put(store, trial_list(list(SCORES)), SCORES)
+    assert cell.path is not None
+    write_parquet(cell.path / "scores.parquet", cell.scores().iloc[1:])
+    with pytest.raises(StoreError, match="says complete, but 1 of 8 trials have no score") as caught:
+        results.evaluate_cell(store, cell)
+    assert caught.value.where == str(cell.path)
+
+
+@pytest.mark.parametrize("stray", ["s4", "elsewhere"])
+def test_scores_of_another_list_are_refused(tmp_path: Path, stray: str) -> None:
+    """A trial scored twice, or one the dataset does not have, stops the evaluation and is named."""
+    store = Store(tmp_path)
+    cell = put(store, trial_list(list(SCORES)), SCORES)
+    assert cell.path is not None
+    more = cell.scores().tail(1).assign(trial=stray)
+    write_parquet(cell.path / "scores.parquet", pd.concat([cell.scores(), more]))
+    with pytest.raises(
+        StoreError, match=f"1 stored scores repeat a trial or are of none of dataset set, first '{stray}'"
+    ):
+        results.evaluate_cell(store, cell)
+
+
+def test_a_changed_trial_list_is_refused(tmp_path: Path) -> None:
+    """Labels edited in the store no longer hash to the digest of the cell."""
+    store = Store(tmp_path)
+    trials = trial_list(list(SCORES))
+    cell = put(store, trials, SCORES)
+    (place,) = tmp_path.glob("set/trials-*.parquet")
+    write_parquet(place, trials.assign(label=trials["label"].to_numpy()[::-1]).drop(columns="path"))
+    with pytest.raises(StoreError, match="the stored trial list of set is not the one its digest"):
+        results.evaluate_cell(store, cell)
+
+
+def test_an_infinite_score_names_its_cell(tmp_path: Path) -> None:
+    """An error of the metrics is told with the folder of the cell it came from."""
+    store = Store(tmp_path)
+    cell = put(store, trial_list(list(SCORES)), {**SCORES, "s1": float("inf")})
+    with pytest.raises(DataError, match="not finite") as caught:
+        results.evaluate_cell(store, cell)
+    assert caught.value.where == str(cell.path)
+
+
+def test_the_native_decision_uses_the_column_and_threshold_of_the_detector(tmp_path: Path) -> None:
+    """A margin column with threshold 0.5 decides, whatever the score says; without that column there is no decision."""
+    store = Store(tmp_path)
+    trials = trial_list(list(SCORES))
+    margin = {"margin": [1.0, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0, 2.0]}
+    decision = {"column": "margin", "threshold": 0.5}
+    native = results.evaluate_cell(store, put(store, trials, SCORES, extras=margin, decision=decision)).native
+    assert native is not None
+    assert (native["accuracy"], native["frr"], native["far"]) == (6 / 8, 1 / 4, 1 / 4)
+    assert (native["column"], native["threshold"]) == ("margin", 0.5)
+    bare = put(store, trials, SCORES, detector="imported", decision=decision)
+    assert results.evaluate_cell(store, bare).native is None
+
+
+def test_breakdowns_follow_the_kind_of_the_attribute(tmp_path: Path) -> None:
+    """An attack meets all bona fide trials; a codec selects both classes; speakers and constants are no attribute."""
+    store = Store(tmp_path)
+    trials = trial_list(
+        list(SCORES),
+        speaker=list("abcdabcd"),
+        attack=["", "", "", "", "A01", "A01", "A02", "A02"],
+        codec=["x", "x", "y", "y", "x", "y", "x", "y"],
+        phase=["eval"] * 8,
+    )
+    result = results.evaluate_cell(store, put(store, trials, SCORES))
+    assert list(result.breakdowns) == ["attack", "codec"]
+    bonafide = [2.0, 1.0, -0.5, 3.0]
+    assert result.breakdowns["attack"] == [
+        ("A01", 4, 2, brute_eer(bonafide, [-1.0, 0.0])),
+        ("A02", 4, 2, brute_eer(bonafide, [-2.0, 1.5])),
+    ]
+    assert result.breakdowns["codec"] == [("x", 2, 2, 0.0), ("y", 2, 2, brute_eer([-0.5, 3.0], [0.0, 1.5]))]
+
+
+@pytest.mark.parametrize(("values", "shown"), [(1, False), (2, True), (60, True), (61, False)])
+def test_an_attribute_is_broken_down_up_to_sixty_values(tmp_path: Path, values: int, shown: bool) -> None:
+    """One value says nothing new and more than sixty are not an attribute one compares by."""
+    store = Store(tmp_path)
+    ids = [f"{letter}{row}" for row in range(values) for letter in "bs"]
+    trials = trial_list(ids, source=[f"v{row // 2}" for row in range(2 * values)])
+    cell = put(store, trials, {name: float(row) for row, name in enumerate(ids)})
+    assert ("source" in results.evaluate_cell(store, cell).breakdowns) is shown
+
+
+def test_an_attribute_that_never_holds_both_classes_is_left_out(tmp_path: Path) -> None:
+    """A breakdown in which no value has an EER is no breakdown."""
+    store = Store(tmp_path)
+    trials = trial_list(list(SCORES), source=["real"] * 4 + ["fake"] * 4)
+    assert results.evaluate_cell(store, put(store, trials, SCORES)).breakdowns == {}
+
+
+@pytest.fixture
+def mixed(tmp_path: Path) -> Store:
+    """Two datasets; on one a good, a bad, a partial and a blocked detector."""
+    store = Store(tmp_path)
+    trials = trial_list(list(SCORES))
+    put(store, trials, {name: -score for name, score in SCORES.items()}, detector="bad")
+    put(store, trials, SCORES, detector="[red]good[/red]")
+    put(store, trials, {**SCORES, "b3": float("nan")}, detector="a-partial", allow_missing=True)
+    put(store, trials, SCORES, detector="good", dataset="another")
+    store.block("set", "absent", "no checkpoint absent.pth\nin any folder", "bench fetch detectors absent")
+    return store
+
+
+def test_collect_orders_and_selects(mixed: Store) -> None:
+    """Datasets by name; whole lists by EER, then incomplete ones, then cells without numbers."""
+    assert [result.cell.detector for result in results.collect(mixed)] == [
+        "good",
+        "[red]good[/red]",
+        "bad",
+        "a-partial",
+        "absent",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("datasets", "detectors", "found"),
+    [
+        (["set"], ["bad,good"], ["bad"]),
+        (["another,set"], ["*good*"], ["good", "[red]good[/red]"]),
+        (["all"], ["a*"], ["a-partial", "absent"]),
+    ],
+)
+def test_a_selection_is_names_globs_and_lists(
+    mixed: Store, datasets: list[str], detectors: list[str], found: list[str]
+) -> None:
+    """Names, globs, comma lists and `all` select among the stored cells, blocked ones too."""
+    assert [result.cell.detector for result in results.collect(mixed, datasets, detectors)] == found
+
+
+def test_a_selection_that_fits_nothing_is_refused(mixed: Store) -> None:
+    """A misspelt name gives the nearest stored ones instead of an empty table."""
+    with pytest.raises(UsageError, match="no stored dataset is called 'anothr'") as caught:
+        results.collect(mixed, datasets=["anothr"])
+    assert caught.value.remedy == "did you mean another? known: another, set"
+
+
+def test_json_has_every_name_for_every_cell(mixed: Store) -> None:
+    """Fractions under the names of `bench.evaluate`, null for a blocked cell, and nothing JSON cannot hold."""
+    cells = json.loads(json.dumps(results.as_json(results.collect(mixed)), allow_nan=False))["cells"]
+    by_name = {(cell["dataset"], cell["detector"]): cell for cell in cells}
+    good, absent = by_name["another", "good"], by_name["set", "absent"]
+    assert good["eer"] == 0.25
+    assert good["digest"] == digest(trial_list(list(SCORES)))
+    assert (absent["status"], absent["reason"]) == ("blocked", "no checkpoint absent.pth\nin any folder")
+    assert absent["remedy"] == "bench fetch detectors absent"
+    assert {cell[name] for cell in [absent] for name in metrics.evaluate([0, 1], [0, 1])} == {None}
+    assert good.keys() == absent.keys()
+
+
+def test_the_table_prints_percent_and_plain_names(mixed: Store) -> None:
+    """EER in percent, markup in a name printed as it stands, the reason of a blocked cell beside its status."""
+    console = Console(file=io.StringIO(), width=160, color_system=None)
+    console.print(results.table(results.collect(mixed)))
+    assert isinstance(console.file, io.StringIO)
+    lines = console.file.getvalue().splitlines()
+    (good,) = (line for line in lines if "[red]good[/red]" in line)
+    assert good.split() == [
+        "[red]good[/red]",
+        "set",
+        "25.00",
+        "0.7500",
+        "8",
+        digest(trial_list(list(SCORES)))[:12],
+        "complete",
+    ]
+    (absent,) = (line for line in lines if "absent" in line)
+    assert absent.rstrip().split(maxsplit=6)[2:] == ["–", "–", "–", "–", "blocked: no checkpoint absent.pth"]
+    (partial,) = (line for line in lines if "a-partial" in line)
+    assert "incomplete: over the scored trials only: 1 of 8" in partial
