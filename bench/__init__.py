@@ -77,4 +77,4 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 def _workspace(options: dict[str, Any]) -> Workspace:
     from bench.workspace import Options, Workspace
 
-    return Workspace(Options(**options))
+    return Workspace(Options(**options), make=True)

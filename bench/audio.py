@@ -9,9 +9,10 @@ the reference scores. Nothing is trimmed, levelled or dithered.
 from __future__ import annotations
 
 import math
+import os
 from functools import lru_cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import av
 import numpy as np
@@ -24,11 +25,23 @@ from bench.errors import AudioError
 
 BLOCK = 1 << 20  # samples a read; headers are not trusted with the size of a buffer
 MAX_KERNEL = 50_000_000  # taps of a resampling kernel; a hostile rate would ask for terabytes
+MIN_RATE = 1_000  # Hz; from a rate of 1 Hz a small file would become terabytes too
+OPEN_END = 1 << 62  # what libsndfile says of a FLAC whose header leaves the number of samples open, and more
 
 # Containers FFmpeg may open, and only from the local disk: a playlist named .wav must not make it fetch other files.
 FFMPEG = {
     "protocol_whitelist": "file",
     "format_whitelist": "aac,ac3,aiff,amr,asf,au,avi,caf,flac,flv,matroska,webm,mov,mp4,mp3,mpegts,ogg,w64,wav",
+}
+# soundfile takes the suffix .raw for samples without a header and then wants more arguments: TypeError.
+SOUNDFILE_REFUSALS = (soundfile.SoundFileError, AudioError, TypeError)
+PYAV_REFUSALS = (av.FFmpegError, AudioError, IndexError, UnicodeEncodeError)
+
+# Magic number -> byte order, and the chunk that holds the samples.
+CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
+    b"RIFF": ("little", b"data"),
+    b"RIFX": ("big", b"data"),
+    b"FORM": ("big", b"SSND"),
 }
 
 
@@ -84,7 +97,7 @@ def resample(wave: np.ndarray, rate: int, target: int, path: str | Path = "") ->
     try:
         kernel = _resampler(rate, target)
     except ValueError as error:
-        raise AudioError(str(error), where=path, remedy="convert the file to 16 kHz first") from None
+        raise AudioError(str(error), where=path, remedy=f"convert the file to {target} Hz first") from None
     resampled: np.ndarray = kernel(torch.from_numpy(wave)).numpy()
     return resampled
 
@@ -93,7 +106,7 @@ def resample(wave: np.ndarray, rate: int, target: int, path: str | Path = "") ->
 def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
     ratio = math.gcd(rate, target)
     old, new = rate // ratio, target // ratio
-    if new * (old + 2 * math.ceil(6 * old / (0.99 * min(old, new)))) > MAX_KERNEL:
+    if rate < MIN_RATE or new * (old + 2 * math.ceil(6 * old / (0.99 * min(old, new)))) > MAX_KERNEL:
         raise ValueError(f"a sample rate of {rate} Hz cannot be resampled to {target} Hz")
     # float32 makes the kernel that torchaudio.functional.resample makes for a float32 waveform, bit for bit.
     return torchaudio.transforms.Resample(rate, target, dtype=torch.float32)
@@ -104,10 +117,10 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
     _check_present(path)
     try:
         wave, rate = _decode_soundfile(path)
-    except (soundfile.SoundFileError, AudioError) as first:
+    except SOUNDFILE_REFUSALS as first:
         try:
             wave, rate = _decode_pyav(path)
-        except (av.FFmpegError, AudioError, IndexError) as second:
+        except PYAV_REFUSALS as second:
             raise _undecodable(path, first, second) from None
     if not len(wave):
         raise AudioError("the file holds no samples", where=path, remedy="fetch or convert it again")
@@ -120,33 +133,39 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
 
 
 def header(path: str | Path) -> Header:
-    """What a file says of itself, without decoding it.
+    """What a file says of itself; only one that leaves its duration open (a stream that was recorded) is decoded.
 
     Raises:
         AudioError: missing or empty file, or a header that neither decoder understands.
     """
     _check_present(path)
     try:
-        info = soundfile.info(str(path))
-        return Header(info.frames / info.samplerate, info.samplerate, info.channels)
-    except soundfile.SoundFileError as first:
+        info = soundfile.info(os.fsencode(path))
+        samples, rate, channels = info.frames, info.samplerate, info.channels
+    except SOUNDFILE_REFUSALS as first:
         try:
             with av.open(str(path), options=FFMPEG) as container:
                 stream = container.streams.audio[0]
-                duration = _promised(stream)
-                if duration is None:
-                    raise AudioError("no duration in the header", where=path)
-                return Header(duration / stream.rate, stream.rate, stream.channels)
-        except (av.FFmpegError, AudioError, IndexError) as second:
+                samples, rate, channels = _promised(stream) or 0, stream.rate, stream.channels
+        except PYAV_REFUSALS as second:
             raise _undecodable(path, first, second) from None
+    if not 0 < samples < OPEN_END:
+        wave, rate = decode(path)
+        samples = len(wave)
+    return Header(samples / rate, rate, channels)
 
 
 def _check_present(path: str | Path) -> None:
     file = Path(path)
-    if not file.is_file():
-        raise AudioError("the file is missing", where=path, remedy="check that the download is complete")
-    if not file.stat().st_size:
-        raise AudioError("the file is empty (0 bytes)", where=path, remedy="fetch it again")
+    try:
+        if not file.is_file():
+            raise AudioError("the file is missing", where=path, remedy="check that the download is complete")
+        if not file.stat().st_size:
+            raise AudioError("the file is empty (0 bytes)", where=path, remedy="fetch it again")
+        _check_chunks(file)
+    except OSError as error:
+        what = f"the file cannot be opened: {error.strerror}"
+        raise AudioError(what, where=path, remedy="check its name and permissions") from None
 
 
 def _undecodable(path: str | Path, first: Exception, second: Exception) -> AudioError:
@@ -170,16 +189,13 @@ def _undecodable(path: str | Path, first: Exception, second: Exception) -> Audio
 
 
 def _decode_soundfile(path: str | Path) -> tuple[np.ndarray, int]:
-    with soundfile.SoundFile(str(path)) as file:
+    with soundfile.SoundFile(os.fsencode(path)) as file:
         blocks = []
-        while len(block := file.read(BLOCK, dtype="float32", always_2d=True)):
+        while len(block := file.read(BLOCK // file.channels, dtype="float32", always_2d=True)):
             blocks.append(block.mean(axis=1) if file.channels > 1 else block[:, 0])
         wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-        # An MPEG header only estimates; a FLAC header of 0 samples leaves the count open.
-        if file.format != "MPEG" and 0 < file.frames < 1 << 62:
+        if file.format != "MPEG" and 0 < file.frames < OPEN_END:  # an MPEG header only estimates
             _check_complete(len(wave), file.frames)
-        if file.format == "WAV":
-            _check_riff(Path(path))
         return wave, file.samplerate
 
 
@@ -188,18 +204,28 @@ def _decode_pyav(path: str | Path) -> tuple[np.ndarray, int]:
         stream = container.streams.audio[0]
         blocks = [_mono(frame) for frame in container.decode(stream)]
         wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-        if container.format.name in ("flac", "wav") and (promised := _promised(stream)) is not None:
+        if container.format.name == "flac" and (promised := _promised(stream)) is not None:
             _check_complete(len(wave), promised)
         return wave, stream.rate
 
 
-def _check_riff(path: Path) -> None:
-    """libsndfile reads a WAV that is cut short as if its header had promised no more."""
+def _check_chunks(path: Path) -> None:
+    """Both decoders read a WAV or AIFF that is cut short as if its header had promised no more."""
     with path.open("rb") as file:
-        size = int.from_bytes(file.read(8)[4:], "little") + 8
-    # Writers to a pipe leave the size at 2^31 or 2^32, give or take the header.
-    if path.stat().st_size < size < 0x7FFFF000:
-        raise AudioError(f"truncated: {path.stat().st_size:,} of {size:,} bytes")
+        if (layout := CHUNKED.get(file.read(4))) is None:
+            return
+        order, samples = layout
+        file.seek(12)
+        for _ in range(100):
+            name, size = file.read(4), int.from_bytes(file.read(4), order)
+            if name == samples:
+                there = path.stat().st_size - file.tell()
+                # Writers to a pipe leave the size at 2^31 or 2^32, give or take the header.
+                if there < size < 0x7FFFF000:
+                    what = f"truncated: {there:,} of {size:,} bytes of samples"
+                    raise AudioError(what, where=path, remedy="fetch it again")
+                return
+            file.seek(size + size % 2, os.SEEK_CUR)
 
 
 def _check_complete(samples: int, promised: int) -> None:

@@ -10,7 +10,7 @@ import difflib
 import fnmatch
 import importlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
@@ -132,6 +132,7 @@ class DatasetCard(Card):
     arguments: dict[str, Any] = Field(default_factory=dict)
     counts: Counts | None = None
     obtain: str
+    made_by: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")  # called with the data root
     sibling_of: str | None = None
     own_files: bool = False  # the user's own: files may change under the same names, so their stat is part of the key
 
@@ -156,15 +157,14 @@ class Registry(Generic[C]):
         for file in _files(shipped(kind)):
             self._add(file, _load_yaml(file))
         if extra is not None:
-            for file in _files(extra):
-                raw = _load_yaml(file)
-                if _is_dataset(raw) == (kind == "datasets"):
-                    self._add(file, raw)
+            for file, raw in _own(extra, kind):
+                self._add(file, raw)
 
     def _add(self, file: Path, raw: dict[str, Any]) -> None:
         name = raw.get("name")
-        if not isinstance(name, str):
-            raise CardError("a card needs a `name`", where=file, line=1)
+        if not isinstance(name, str) or name == "all":
+            what = "a card needs a `name`, a string other than `all`"
+            raise CardError(what, where=file, line=_line_of(file, ("name",)))
         if name in self._raw:
             other = self._raw[name][0]
             raise CardError(
@@ -180,8 +180,10 @@ class Registry(Generic[C]):
         return {name: self._build(name) for name in self._raw}
 
     def _build(self, name: str) -> C:
-        file, _ = self._raw[name]
+        file, raw = self._raw[name]
         merged = self._merged(name, ())
+        if "extends" in raw:
+            self._build(raw["extends"])  # so that a parent's mistake is told with the parent's file and line
         try:
             return self._model.model_validate(merged)
         except ValidationError as error:
@@ -193,7 +195,7 @@ class Registry(Generic[C]):
         if parent is None:
             return raw
         line = _line_of(file, ("extends",))
-        if parent not in self._raw:
+        if not isinstance(parent, str) or parent not in self._raw:
             hint = unknown(self.kind.removesuffix("s"), str(parent), self._raw)
             raise CardError(f"`extends`: {hint.what}", where=file, line=line, remedy=hint.remedy)
         if parent in (*seen, name):
@@ -226,9 +228,9 @@ class Registry(Generic[C]):
             if not pattern:
                 continue
             if pattern == "all":
-                names, explicit = [name for name, card in self.cards.items() if card.listed], False
+                names, explicit = [name for name, card in sorted(self.cards.items()) if card.listed], False
             elif any(symbol in pattern for symbol in "*?["):
-                names, explicit = fnmatch.filter(self._raw, pattern), False
+                names, explicit = fnmatch.filter(sorted(self._raw), pattern), False
                 if not names:
                     raise UsageError(
                         f"no {self.kind.removesuffix('s')} fits {pattern!r}", remedy=f"see `bench list {self.kind}`"
@@ -273,11 +275,19 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
-def _is_dataset(raw: Mapping[str, Any]) -> bool:
-    """Whether a user's card is a dataset's; a folder of the user's own may hold both kinds."""
-    if "extends" in raw and not {"reader", "model"} & raw.keys():
-        return raw["extends"] in {_load_yaml(file).get("name") for file in _files(shipped("datasets"))}
-    return "reader" in raw
+def _own(folder: Path, kind: Literal["detectors", "datasets"]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The cards of one kind in a user's folder, which may hold both; one that extends another is of its kind."""
+    own = {file: _load_yaml(file) for file in _files(folder)}
+    raws = [*(_load_yaml(file) for file in _files(shipped("datasets"))), *own.values()]
+    known = {str(raw.get("name")): raw for raw in raws}
+    for file, raw in own.items():
+        root = raw
+        for _ in known:  # a circle ends too; the registry will tell
+            if {"reader", "model"} & root.keys() or str(root.get("extends")) not in known:
+                break
+            root = known[str(root["extends"])]
+        if ("reader" in root) == (kind == "datasets"):
+            yield file, raw
 
 
 def resolve(target: str, where: str) -> Any:
@@ -307,15 +317,25 @@ def _overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
 
 
 class _Loader(yaml.SafeLoader):
-    """Safe YAML that refuses a key given twice: the later one would silently win."""
+    """Safe YAML without keys given twice (the later one would silently win) and without aliases (YAML bombs)."""
+
+    def fetch_alias(self) -> None:
+        raise yaml.MarkedYAMLError(problem="aliases (`*name`) are not read in a card", problem_mark=self.get_mark())
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, LookupError, AttributeError):  # what PyYAML lets through, e.g. of the date 2021-13-01
+            problem = f"{node.value!r:.80} is no {node.tag.rpartition(':')[2]}"
+            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
 
 
 def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys: set[str] = set()
+    keys: list[Any] = []
     for key, _ in node.value:
         if key.value in keys:
             raise yaml.MarkedYAMLError(problem=f"`{key.value}` is given twice", problem_mark=key.start_mark)
-        keys.add(key.value)
+        keys.append(key.value)
     return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
 
 
@@ -360,8 +380,8 @@ def _line_of(file: Path, path: Sequence[str | int]) -> int | None:
 
 
 def _card_error(error: ValidationError, file: Path, model: type[BaseModel]) -> BenchError:
-    """The first complaint of pydantic: field, line, and the nearest field name where one is misspelt."""
-    first = error.errors()[0]
+    """One complaint of pydantic, a misspelt field first: field, line, and the nearest field name."""
+    first = min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
     path = [step for step in first["loc"] if isinstance(step, (str, int))]
     field = ".".join(map(str, path)) or "card"
     remedy = None

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -89,7 +90,7 @@ def _places(command: F) -> F:
     return command
 
 
-_PLAIN: dict[str, Any] = {"show_edge": False, "pad_edge": False}
+_PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _results = click.option(
     "--results",
@@ -115,11 +116,14 @@ def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) 
     table = Table("name", "state", "what it is", "licence", **_PLAIN)
     for entry in entries:
         state = Text(entry.state, style="green" if entry.ready else "yellow")
-        table.add_row(Text(entry.name), state, Text(entry.title), Text(entry.licence))
+        table.add_row(Text(entry.name, overflow="fold"), state, Text(entry.title), Text(entry.licence))
     out.print(table)
+    missing: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         if not entry.ready:
-            out.print(Text.assemble("\n", (entry.name, "bold"), f": {entry.reason}\n  {entry.remedy}"), soft_wrap=True)
+            missing.setdefault((entry.reason.partition("\n")[0], entry.remedy), []).append(entry.name)
+    for (reason, remedy), names in missing.items():
+        _print_reason(", ".join(names), reason, remedy)
 
 
 @main.command()
@@ -145,7 +149,7 @@ def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_jso
     """
     from bench import matrix
 
-    workspace = _workspace(options)
+    workspace = _workspace(options, make=not dry_run)
     planned = matrix.plan(workspace, detectors, datasets)
     if dry_run:
         _print_plan(planned, as_json)
@@ -234,7 +238,7 @@ def demo(folder: Path, **places: Any) -> None:
     """Everything on the embedded synthetic corpus: train, score, print, write the page. Offline, on a CPU."""
     from bench import matrix, report
 
-    workspace = _workspace(places)
+    workspace = _workspace(places, make=True)
     with _display() as display:
         display.note(f"the demo corpus is in {workspace.options.data_root / 'demo'}; the first run makes it")
         outcomes = matrix.run(workspace, matrix.plan(workspace, DEMO_DETECTORS, ["demo"]), display)
@@ -246,7 +250,7 @@ def demo(folder: Path, **places: Any) -> None:
         sys.exit(1)
 
 
-def _workspace(options: dict[str, Any]) -> Workspace:
+def _workspace(options: dict[str, Any], *, make: bool = False) -> Workspace:
     from bench.workspace import Options, Workspace
 
     places: dict[str, Path] = {}
@@ -255,7 +259,7 @@ def _workspace(options: dict[str, Any]) -> Workspace:
         if not (name and equals and path):
             raise click.BadParameter(f"{item!r} is not NAME=PATH", param_hint="--data")
         places[name] = Path(path)
-    return Workspace(Options(data=places, **options))
+    return Workspace(Options(data=places, **options), make=make)
 
 
 def _existing(store: Any) -> Any:
@@ -279,29 +283,29 @@ def _display() -> Iterator[Display]:
 
 def _print_plan(planned: Sequence[Planned], as_json: bool) -> None:
     does = {"score": "score", "train": "train, then score", "done": "nothing: finished before", "blocked": "blocked"}
-    rows = [
-        {
-            "detector": pair.card.name,
-            "dataset": pair.dataset.name if pair.dataset else pair.name,
-            "trials": len(pair.dataset.trials) if pair.dataset else None,
-            "state": pair.state,
-            "key": pair.key or None,
-            "missing_files": pair.missing,
-            "reason": pair.reason,
-            "remedy": pair.remedy,
-        }
-        for pair in planned
-    ]
     if as_json:
-        _print_json({"plan": rows})
+        _print_json({"plan": [_plan_json(pair) for pair in planned]})
         return
     table = Table("detector", "dataset", "trials", "what happens", **_PLAIN)
-    for row in rows:
-        missing = f" ({row['missing_files']:,} audio files are missing)" if row["missing_files"] else ""
-        trials = "–" if row["trials"] is None else f"{row['trials']:,}"
-        table.add_row(Text(row["detector"]), Text(row["dataset"]), trials, does[row["state"]] + missing)
+    for pair in planned:
+        missing = f" ({pair.missing:,} audio files are missing)" if pair.missing else ""
+        trials = f"{len(pair.dataset.trials):,}" if pair.dataset else "–"
+        table.add_row(Text(pair.card.name), Text(pair.dataset_name), trials, does[pair.state] + missing)
     out.print(table)
     _print_blocked(planned)
+
+
+def _plan_json(pair: Planned) -> dict[str, Any]:
+    return {
+        "detector": pair.card.name,
+        "dataset": pair.dataset_name,
+        "trials": len(pair.dataset.trials) if pair.dataset else None,
+        "state": pair.state,
+        "key": pair.key or None,
+        "missing_files": pair.missing,
+        "reason": pair.reason,
+        "remedy": pair.remedy,
+    }
 
 
 def _print_outcomes(workspace: Workspace, outcomes: Sequence[Outcome], as_json: bool) -> None:
@@ -317,23 +321,26 @@ def _print_outcomes(workspace: Workspace, outcomes: Sequence[Outcome], as_json: 
         out.print(f"\nnothing to score: {done} of {len(outcomes)} cells were finished before", highlight=False)
     for outcome in outcomes:
         if outcome.cell is not None and not outcome.ok:
-            _print_reason(outcome.cell.detector, outcome.cell.dataset, outcome.cell.reason, outcome.cell.remedy)
+            cell = outcome.cell
+            _print_reason(f"{cell.detector} on {cell.dataset}", f"{cell.status}: {cell.reason}", cell.remedy)
     _print_blocked([outcome.planned for outcome in outcomes])
 
 
 def _print_blocked(planned: Sequence[Planned]) -> None:
-    """Why pairs are blocked; what blocks a whole dataset is said once."""
-    reasons: dict[tuple[str, str, str], list[str]] = {}
+    """Why pairs are blocked; a reason that many pairs share is said once."""
+    reasons: dict[tuple[str, str], list[Planned]] = {}
     for pair in planned:
         if pair.state == "blocked":
-            reasons.setdefault((pair.name, pair.reason, pair.remedy), []).append(pair.card.name)
-    for (dataset, reason, remedy), detectors in reasons.items():
-        _print_reason(", ".join(detectors), dataset, reason, remedy)
+            reasons.setdefault((pair.reason, pair.remedy), []).append(pair)
+    for (reason, remedy), pairs in reasons.items():
+        detectors = ", ".join(dict.fromkeys(pair.card.name for pair in pairs))
+        datasets = ", ".join(dict.fromkeys(pair.dataset_name for pair in pairs))
+        _print_reason(f"{detectors} on {datasets}", f"blocked: {reason}", remedy)
 
 
-def _print_reason(detector: str, dataset: str, reason: str, remedy: str) -> None:
+def _print_reason(what: str, reason: str, remedy: str) -> None:
     remedy = f"\n  remedy: {remedy}" if remedy else ""
-    out.print(Text.assemble("\n", (f"{detector} on {dataset}", "bold"), f": {reason}{remedy}"), soft_wrap=True)
+    out.print(Text.assemble("\n", (what, "bold"), f": {reason}{remedy}"), soft_wrap=True)
 
 
 def _print_json(value: Any) -> None:

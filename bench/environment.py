@@ -44,7 +44,7 @@ def pick_device(wanted: str) -> str:
     """`auto` to the first GPU where there is one; anything else as it is.
 
     Raises:
-        UsageError: a device name torch does not know, or a GPU that is not there. Never falls back silently.
+        UsageError: neither a CPU nor a CUDA device, or a GPU that is not there. Never falls back silently.
     """
     if wanted == "auto":
         return "cuda" if torch.cuda.is_available() else "cpu"
@@ -52,6 +52,8 @@ def pick_device(wanted: str) -> str:
         device = torch.device(wanted)
     except RuntimeError:
         raise UsageError(f"no device is called {wanted!r}", remedy="use auto, cpu, cuda or cuda:N") from None
+    if device.type not in ("cpu", "cuda"):
+        raise UsageError(f"detectors do not run on {wanted!r} yet", remedy="use auto, cpu, cuda or cuda:N")
     if device.type == "cuda" and (device.index or 0) >= torch.cuda.device_count():
         raise UsageError(
             f"{wanted} is not there: torch sees {torch.cuda.device_count()} GPUs", remedy="use --device cpu"

@@ -95,7 +95,8 @@ class Blocked(BenchError):
 def unknown(kind: str, name: str, known: Iterable[str]) -> UsageError:
     """A `UsageError` for a name nobody knows, with the nearest known names and the whole list (first 20)."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    folded = {known_name.casefold(): known_name for known_name in names}
+    near = [folded[match] for match in difflib.get_close_matches(name.casefold(), folded, n=3, cutoff=0.5)]
     hint = f"did you mean {', '.join(near)}? " if near else ""
     more = f", … ({len(names)} in all)" if len(names) > 20 else ""
     return UsageError(f"no {kind} is called {name!r}", remedy=f"{hint}known: {', '.join(names[:20])}{more}")

@@ -53,6 +53,11 @@ class Planned:
     named: bool = False
     missing: int = 0
 
+    @property
+    def dataset_name(self) -> str:
+        """The name of the cell's dataset: that of a sample where `limit` made one."""
+        return self.dataset.name if self.dataset else self.name
+
 
 @dataclass(frozen=True)
 class Outcome:
@@ -70,8 +75,7 @@ class Outcome:
     def as_cell(self) -> Cell:
         """The cell, or for a blocked pair one that says why."""
         pair = self.planned
-        dataset = pair.dataset.name if pair.dataset else pair.name
-        return self.cell or Cell(dataset, pair.card.name, "", "blocked", None, pair.reason, pair.remedy)
+        return self.cell or Cell(pair.dataset_name, pair.card.name, "", "blocked", None, pair.reason, pair.remedy)
 
 
 def plan(workspace: Workspace, detectors: Iterable[str], datasets: Iterable[str]) -> list[Planned]:
@@ -81,11 +85,11 @@ def plan(workspace: Workspace, detectors: Iterable[str], datasets: Iterable[str]
         UsageError: names nobody knows, a card that is not valid.
     """
     sets = workspace.select_datasets(datasets)
-    chosen = {workspace.detectors[name]: named for name, named in workspace.detectors.select(detectors).items()}
+    chosen = workspace.detectors.select(detectors)
     return [
-        _plan_pair(workspace, card, name, detector_named, dataset_named)
+        _plan_pair(workspace, workspace.detectors[detector], name, detector_named, dataset_named)
         for name, dataset_named in sets.items()
-        for card, detector_named in chosen.items()
+        for detector, detector_named in chosen.items()
     ]
 
 
@@ -168,6 +172,8 @@ def run(workspace: Workspace, pairs: Sequence[Planned], display: Display) -> lis
     workspace.store.check_writable()
     outcomes: list[Outcome] = []
     for name in dict.fromkeys(pair.name for pair in pairs):
+        for warning in next((pair.dataset.warnings for pair in pairs if pair.name == name and pair.dataset), ()):
+            display.note(f"warning: {warning}")
         current = [_trained(workspace, pair, display) for pair in pairs if pair.name == name]
         scored: dict[str, Cell] = {}
         recipes = dict.fromkeys(pair.card.audio for pair in current if pair.state == "score")
@@ -197,12 +203,11 @@ def _trained(ws: Workspace, pair: Planned, display: Display) -> Planned:
 
 
 def _outcome(ws: Workspace, pair: Planned, cell: Cell | None) -> Outcome:
-    dataset = pair.dataset.name if pair.dataset else pair.name
     if pair.state == "blocked":
-        ws.store.block(dataset, pair.card.name, pair.reason, pair.remedy)
+        ws.store.block(pair.dataset_name, pair.card.name, pair.reason, pair.remedy)
         return Outcome(pair)
-    ws.store.resolve(dataset, pair.card.name, pair.key)
-    return Outcome(pair, cell or ws.store.cell(dataset, pair.card.name, pair.key))
+    ws.store.resolve(pair.dataset_name, pair.card.name, pair.key)
+    return Outcome(pair, cell or ws.store.cell(pair.dataset_name, pair.card.name, pair.key))
 
 
 class _Pass:

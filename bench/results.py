@@ -116,7 +116,7 @@ def _selected(kind: str, patterns: Collection[str] | None, names: set[str]) -> s
         return names
     chosen: set[str] = set()
     for pattern in (part.strip() for given in patterns for part in given.split(",")):
-        fitting = names if pattern == "all" else set(fnmatch.filter(names, pattern))
+        fitting = names if pattern == "all" else ({pattern} & names or set(fnmatch.filter(names, pattern)))
         if not fitting:
             raise unknown(f"stored {kind}", pattern, names)
         chosen |= fitting
@@ -246,7 +246,7 @@ def table(results: Sequence[Result]) -> Table:
         shown.add_row(
             Text(result.cell.detector),
             Text(result.cell.dataset),
-            "–" if found is None else f"{100 * found['eer']:.2f}",
+            "–" if found is None else f"{100 * found['eer']:.4f}",
             "–" if found is None else f"{found['f1_bonafide']:.4f}",
             "–" if result.trials is None else f"{result.trials:,}",
             result.digest[:12] or "–",

@@ -154,8 +154,11 @@ def score_trials(
         workers: processes that decode ahead; 0 decodes here.
 
     Yields:
-        One `Scored` a batch and detector, in the order of the batches; one `Failed` where a detector gave a score that
-        is not finite or raised: it is left out from there on, the others go on.
+        One `Scored` a batch and detector, in the order of the batches; one `Failed` where a detector cannot be built,
+        gave a score that is not finite or raised: it is left out from there on, the others go on.
+
+    Raises:
+        ScoringError: a decode process died.
     """
     target = torch.device(device)
     # fp32 is the reference: no TF32 in convolutions or products.
@@ -167,8 +170,8 @@ def score_trials(
     for scorer in scorers:
         try:
             running[scorer.name] = _Runner(scorer, target)
-        except BenchError as error:
-            yield Failed(scorer.name, error)
+        except Exception as error:
+            yield _failed(scorer.name, error)
     needed = sorted({index for name in running for index in wanted[name]})
     todo = {name: set(wanted[name]) for name in running}
     reader = _Reader(trials["trial"].to_numpy(), trials["path"].to_numpy(), scorers[0].recipe, batches)
@@ -180,17 +183,34 @@ def score_trials(
         prefetch_factor=4 if min(workers, len(needed)) else None,
         pin_memory=target.type == "cuda",
     )
-    for index, batch in zip(needed, loader, strict=True):
+    for index, batch in zip(needed, _decoded(loader), strict=True):
         for name in [name for name in running if index in todo[name]]:
             try:
                 yield running[name].score(batch, reader.ids)
-            except BenchError as error:
-                yield Failed(running.pop(name).name, error)
-            except Exception as error:  # a detector may be a user's own code: its defect ends its cell, not the pass
-                reason = ScoringError(f"{type(error).__name__}: {error}", where=f"detector {name}")
-                yield Failed(running.pop(name).name, reason, traceback.format_exc())
+            except Exception as error:
+                del running[name]
+                yield _failed(name, error)
         if not running:
             return
+
+
+def _failed(name: str, error: Exception) -> Failed:
+    """A detector may be a user's own code: its defect, whatever it is, ends its cell and not the pass."""
+    if isinstance(error, BenchError):
+        return Failed(name, error)
+    reason = ScoringError(f"{type(error).__name__}: {error}", where=f"detector {name}")
+    return Failed(name, reason, "".join(traceback.format_exception(error)))
+
+
+def _decoded(loader: DataLoader[Batch]) -> Iterator[Batch]:
+    try:
+        yield from loader
+    except RuntimeError as error:  # torch has no class of its own for a worker that died
+        raise ScoringError(
+            f"decoding ended: {error}",
+            where="decode processes",
+            remedy="memory or shared memory (/dev/shm) may have run out: run again with --workers 0",
+        ) from error
 
 
 def _all_known(known: np.ndarray | None, rows: np.ndarray) -> bool:
@@ -298,6 +318,8 @@ class _Runner:
             result = self._model(wave, batch.lengths[start:stop].to(self._device, non_blocking=True))
         output = result if isinstance(result, Output) else Output(result)
         rows = min(stop, int(batch.readable.sum())) - start
+        if reserved := output.extras.keys() & {"trial", "score", "seconds", "note"}:
+            raise ScoringError(f"no extra may be called {min(reserved)!r}", where=self.name)
         columns = {"score": output.scores, **output.extras}
         for column, values in columns.items():
             if values.shape != (rows,):

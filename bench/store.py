@@ -58,7 +58,7 @@ class Cell:
         """The stored scores of a finished cell: trial, score, extras..., seconds, note."""
         if self.path is None or not self.finished:
             raise StoreError(f"{self.detector} on {self.dataset} has no finished scores", where=self.path)
-        return read_parquet(self.path / "scores.parquet")
+        return read_parquet(self.path / "scores.parquet", remedy=f"delete the folder {self.path} and run again")
 
 
 class Store:
@@ -134,10 +134,8 @@ class Store:
         write_json(self.pair_folder(dataset, detector) / "latest.json", latest)
 
     def write_trials(self, dataset: str, digest: str, trials: pd.DataFrame) -> None:
-        """Keep a trial list; the same digest is written once."""
-        place = self._trials_file(dataset, digest)
-        if not place.is_file():
-            write_parquet(place, trials.drop(columns="path"))
+        """Keep a trial list. Its attributes are no part of the digest: the newest ones stay."""
+        write_parquet(self._trials_file(dataset, digest), trials.drop(columns="path"))
 
     def trials(self, dataset: str, digest: str) -> pd.DataFrame:
         """The trial list of this digest, columns of `bench.trials` without `path`."""
@@ -169,13 +167,15 @@ class CellWriter:
     def _read_known(self) -> np.ndarray:
         """Load what is stored of this cell; which rows of the trial list need no scoring, bool (rows,)."""
         cell = _read_cell(self._folder)
-        if cell is not None and cell.finished:
-            # A file that could not be decoded may have been mended since.
-            table = cell.scores()
-            self._blocks.append(table[table["score"].notna()])
-        else:
+        if cell is None or not cell.finished:
             write_json(self._folder / "cell.json", {**self.manifest, "status": "running"})
-        self._blocks.extend(read_parquet(part) for part in sorted(self._folder.glob("parts/*.parquet")))
+        # Parts before scores: another run that finishes meanwhile writes the scores before it drops its parts.
+        self._blocks = _read_parts(self._folder)
+        scores = self._folder / "scores.parquet"
+        if scores.is_file():
+            # Finished before. A file that could not be decoded may have been mended since.
+            blocks = [read_parquet(scores, remedy=f"delete the folder {self._folder} and run again"), *self._blocks]
+            self._blocks = [block[block["score"].notna()] for block in blocks]
         known = np.zeros(len(self._ids), dtype=bool)
         for block in self._blocks:
             rows = self._ids.get_indexer(pd.Index(block["trial"]))
@@ -211,7 +211,9 @@ class CellWriter:
 
     def finish(self, facts: Mapping[str, Any]) -> Cell:
         """Write scores.parquet, then cell.json with `facts`, then drop the parts. Every trial once, or StoreError."""
-        table = pd.concat(self._blocks, ignore_index=True) if self._blocks else pd.DataFrame({"trial": []})
+        table = pd.concat(self._blocks, ignore_index=True) if self._blocks else pd.DataFrame({"trial": [], "score": []})
+        # A score counts more than the note of an earlier or simultaneous run that could not read the file.
+        table = table.iloc[table["score"].isna().to_numpy().argsort(kind="stable")]
         table = table[~table["trial"].duplicated()].set_index("trial")
         absent = self._ids.difference(table.index)
         if len(absent):
@@ -221,10 +223,14 @@ class CellWriter:
                 remedy="run again",
             )
         table = table.loc[self._ids].reset_index()
-        failed = int(table["score"].isna().sum())
+        # A batch without a readable file has no extras: the order of the columns must not depend on which came first.
+        extras = [name for name in table if name not in ("trial", "score", "seconds", "note")]
+        table = table[["trial", "score", *extras, "seconds", "note"]]
+        notes = table.loc[table["score"].isna(), "note"].tolist()
         write_parquet(self._folder / "scores.parquet", table)
-        status: Status = "incomplete" if failed else "complete"
-        cell = self.close(status, {**facts, "scored": len(table) - failed, "failed": failed})
+        status: Status = "incomplete" if notes else "complete"
+        counts = {"scored": len(table) - len(notes), "failed": len(notes), "first_failure": notes[0] if notes else ""}
+        cell = self.close(status, {**counts, **facts})
         shutil.rmtree(self._folder / "parts", ignore_errors=True)  # another run on this store may be writing there
         return cell
 
@@ -246,7 +252,7 @@ def _read_cell(folder: Path) -> Cell | None:
         dataset, detector, status = manifest["dataset"], manifest["detector"]["name"], manifest["status"]
         reason, remedy = manifest.get("reason", ""), manifest.get("remedy", "")
         if status == "running":
-            stored = sum(pq.read_metadata(part).num_rows for part in folder.glob("parts/*.parquet"))
+            stored = len(set().union(*(part["trial"] for part in _read_parts(folder))))
             reason = f"interrupted or still running: {stored:,} of {dataset['trials']:,} trials are stored"
             remedy = "run the same command again: it goes on from there"
         elif status == "incomplete":
@@ -260,6 +266,18 @@ def _read_cell(folder: Path) -> Cell | None:
         ) from None
 
 
+def _read_parts(folder: Path) -> list[pd.DataFrame]:
+    """What is stored of a cell that is not finished."""
+    parts = []
+    for place in sorted(folder.glob("parts/*.parquet")):
+        try:
+            parts.append(read_parquet(place))
+        except StoreError:
+            if place.exists():  # if not, another run has just finished the cell
+                raise
+    return parts
+
+
 def write_json(place: Path, value: Mapping[str, Any]) -> None:
     text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
     atomically(place, lambda part: part.write_text(text, encoding="utf-8"))
@@ -271,14 +289,15 @@ def write_parquet(place: Path, table: pd.DataFrame) -> None:
     atomically(place, lambda part: pq.write_table(columns, part, compression="zstd"))
 
 
-def read_parquet(place: Path) -> pd.DataFrame:
+def read_parquet(place: Path, remedy: str | None = None) -> pd.DataFrame:
     try:
         with place.open("rb") as file:
             frame: pd.DataFrame = pq.read_table(file).to_pandas()
     except FileNotFoundError:
-        raise StoreError("the file is missing", where=place, remedy="run again to write it") from None
+        raise StoreError("the file is missing", where=place, remedy=remedy or "run again to write it") from None
     except (pa.ArrowException, OSError) as error:
-        raise StoreError(f"not readable: {error}", where=place, remedy="delete it and run again") from None
+        remedy = remedy or "delete it and run again"
+        raise StoreError(f"not readable: {error}", where=place, remedy=remedy) from None
     return frame.astype({name: "str" for name in frame if frame[name].dtype == object})
 
 
@@ -319,7 +338,7 @@ def _explained(place: Path) -> Iterator[None]:
 def _read_json(place: Path) -> dict[str, Any] | None:
     try:
         value = json.loads(place.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError) as error:
         raise StoreError(f"not readable: {error}", where=place, remedy="delete it and run again") from None
@@ -331,8 +350,11 @@ def _read_json(place: Path) -> dict[str, Any] | None:
 def _folder_name(name: str) -> str:
     """A name as one path component on any file system and in a URL."""
     encoded = quote(name, safe="")
-    if encoded.startswith(".") or name in ("", "weights"):
-        encoded = f"%{ord(name[0]):02X}{encoded[1:]}" if name else "%00"
-    if len(encoded) > 200:
-        raise UsageError(f"the name {name[:40]!r}… is too long for a folder", remedy="use at most 200 characters")
+    if encoded.startswith(".") or name == "weights":
+        encoded = f"%{ord(name[0]):02X}{encoded[1:]}"
+    if not 0 < len(encoded) <= 200:
+        raise UsageError(
+            f"the name {name[:40]!r}… is too long for a folder" if name else "a name cannot be empty",
+            remedy="use 1 to 200 ASCII letters; a letter of another script counts as 6 or more",
+        )
     return encoded

@@ -27,8 +27,8 @@ BONAFIDE = "bonafide"
 SPOOF = "spoof"
 COLUMNS = ("trial", "path", "label", "speaker", "attack")
 
-# Attributes that only a spoof has: a breakdown by them sets all bona fide trials against each value. Any other attribute
-# (codec, language, ...) selects trials of both classes. Source: the organisers' 2021 evaluation package.
+# Attributes that only a spoof has: a breakdown by them sets all bona fide trials against each value. Any other
+# attribute (codec, language, ...) selects trials of both classes. Source: the organisers' 2021 evaluation package.
 SPOOF_ATTRIBUTES = frozenset({"attack", "vocoder", "task", "team", "gender_pair", "model_name", "architecture"})
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".mp4", ".ogg", ".opus", ".aac", ".wma", ".aiff", ".aif")

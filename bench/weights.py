@@ -10,6 +10,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import pickle
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,9 @@ from bench.cards import DetectorCard
 from bench.errors import Blocked, WeightsError
 
 
+FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
+
+
 @dataclass(frozen=True)
 class Checkpoint:
     """A weights file that is here. `verified` is whether its hash is the published one."""
@@ -33,26 +37,30 @@ class Checkpoint:
 
 
 def find(card: DetectorCard, folders: Sequence[Path]) -> Checkpoint:
-    """The released checkpoint of a card, from the first folder (searched to any depth) that has a file of its name.
+    """The released checkpoint of a card: the first file of its name and hash in the folders, searched to any depth.
 
     Raises:
-        Blocked: no such file; the remedy says what to download from where to where.
-        WeightsError: the file is not the one that was published.
+        Blocked: no file of this name; the remedy says what to download from where to where.
+        WeightsError: none of them is the one that was published.
     """
     wanted = card.weights
     if wanted is None:
         raise WeightsError(f"{card.name} has no released weights")
+    strangers: list[tuple[Path, str]] = []  # `model.pth` is the name of many a checkpoint
     for folder in folders:
-        for path in (folder / wanted.file, *sorted(folder.rglob(glob.escape(wanted.file)))):
-            if path.is_file():
-                sha256 = file_sha256(path)
-                if wanted.sha256 not in (None, sha256):
-                    raise WeightsError(
-                        f"not the published {wanted.file}: sha256 is {sha256}, the card says {wanted.sha256}",
-                        where=path,
-                        remedy=f"download it again from {wanted.source}, or make a card of your own for these weights",
-                    )
+        found = (folder / wanted.file, *sorted(folder.rglob(glob.escape(wanted.file))))
+        for path in dict.fromkeys(path for path in found if path.is_file()):
+            sha256 = file_sha256(path)
+            if wanted.sha256 in (None, sha256):
                 return Checkpoint(path, sha256, verified=wanted.sha256 is not None)
+            strangers.append((path, sha256))
+    if strangers:
+        path, sha256 = strangers[0]
+        raise WeightsError(
+            f"not the published {wanted.file}: sha256 is {sha256}, the card says {wanted.sha256}",
+            where=path,
+            remedy=f"download it again from {wanted.source}, or make a card of your own for these weights",
+        )
     searched = ", ".join(map(str, folders))
     raise Blocked(
         f"the weights {wanted.file} are not here (searched {searched})",
@@ -78,41 +86,54 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             raise WeightsError(f"not readable as safetensors: {error}", where=path, remedy="fetch it again") from None
     try:
         with warnings.catch_warnings():
-            # Files that plain `pickle` wrote are of another protocol; they are refused or read, a hint helps nobody.
-            warnings.filterwarnings("ignore", message="Detected pickle protocol")
+            warnings.simplefilter("ignore")  # of pickle protocols, sparse tensors, ...: read or refused, no hint helps
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).partition("GLOBAL ")[2].split(" ")[0]
         raise WeightsError(
-            f"refused: this file is a pickle that asks for {reason or 'more than tensors'}",
+            f"refused: {f'a pickle that asks for {reason}' if reason else 'not a file of plain tensors'}",
             where=path,
             remedy="it may run code when loaded; get the weights as plain tensors or safetensors from their publisher",
         ) from None
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
         # Whatever a damaged or hostile file makes the reader stumble over, it is not a checkpoint.
-        first = str(error).partition("\n")[0]
+        first = re.split(r"\.? *\n|\. ", str(error))[0] or type(error).__name__
         raise WeightsError(
             f"not readable as a torch checkpoint: {first}", where=path, remedy="fetch it again"
         ) from None
-    if not isinstance(state, Mapping) or not all(
-        isinstance(key, str) and isinstance(value, torch.Tensor) for key, value in state.items()
-    ):
+    if not isinstance(state, Mapping) or not all(isinstance(k, str) and _is_plain(v) for k, v in state.items()):
         raise WeightsError("not a mapping of names to tensors", where=path, remedy="save the model's state_dict alone")
     return dict(state)
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is a tensor of values in memory: neither sparse nor quantised nor without storage."""
+    return (
+        isinstance(value, torch.Tensor)
+        and value.layout == torch.strided
+        and value.device.type == "cpu"
+        and not value.is_quantized
+    )
 
 
 def load_into(model: torch.nn.Module, path: Path) -> None:
     """Load a checkpoint strictly: every tensor of the model from the file, every tensor of the file into the model.
 
     Raises:
-        WeightsError: keys that are missing or left over, other shapes, tensors that are not finite.
+        WeightsError: keys that are missing or left over, other shapes or types, tensors that are not finite.
     """
     tensors, wanted = read(path), model.state_dict()
+    common = wanted.keys() & tensors.keys()
+    shape = {key for key in common if wanted[key].shape != tensors[key].shape}
+    kind = {key for key in common if not _converts(tensors[key].dtype, wanted[key].dtype)}
     problems = [
         *_named("missing", wanted.keys() - tensors.keys()),
         *_named("unknown", tensors.keys() - wanted.keys()),
-        *_named("of another shape", [k for k in wanted.keys() & tensors.keys() if wanted[k].shape != tensors[k].shape]),
-        *_named("not finite", [key for key, value in tensors.items() if not torch.isfinite(value).all()]),
+        *_named("of another shape", shape),
+        *_named("of another type", kind),
+        *_named(
+            "not finite", [k for k in common - shape - kind if not tensors[k].to(wanted[k].dtype).isfinite().all()]
+        ),
     ]
     if problems:
         raise WeightsError(
@@ -121,6 +142,11 @@ def load_into(model: torch.nn.Module, path: Path) -> None:
             remedy="check that the card's `model`, `arguments` and `weights` belong together",
         )
     model.load_state_dict(tensors, strict=True)
+
+
+def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:
+    """Whether numbers may be stored as another type than the model's: floats may, nothing else."""
+    return given == wanted or {given, wanted} <= FLOATS
 
 
 def _named(what: str, keys: Sequence[str] | set[str]) -> list[str]:

@@ -60,8 +60,11 @@ class TrainedWeights:
 
 
 class Workspace:
-    def __init__(self, options: Options) -> None:
+    """The look-ups of one command. `make` allows it to write corpora that the harness makes itself (`demo`)."""
+
+    def __init__(self, options: Options, *, make: bool = False) -> None:
         self.options = options
+        self._make = make
         self.store = Store(options.results)
         self._found: dict[tuple[str, str], object] = {}
 
@@ -104,7 +107,7 @@ class Workspace:
         def load() -> Dataset:
             card = self.dataset_card(name)
             place = self.options.data.get(name) or self.options.data.get(card.sibling_of or "")
-            return corpora.load(card, place or self.options.data_root)
+            return corpora.load(card, place or self.options.data_root, make=self._make)
 
         return self._once(("dataset", name), load)
 
@@ -140,7 +143,8 @@ class Workspace:
             first = dataset.trials["path"].iloc[missing[0]] or "no audio folder"
             count = f"{len(missing):,} of {len(dataset.trials):,} audio files are missing"
             raise Blocked(f"{needs}: {count} ({first})", remedy=dataset.card.obtain)
-        key = training.recipe_key(card, dataset.digest, model_version(card.model, card.name))
+        files = corpora.fingerprint(dataset.trials) if dataset.card.own_files else None
+        key = training.recipe_key(card, dataset.digest, model_version(card.model, card.name), files)
         return TrainedWeights(recipe, self.store.weights_folder(card.name, key), dataset)
 
     def checkpoint(self, card: DetectorCard) -> Checkpoint | None:

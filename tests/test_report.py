@@ -308,6 +308,7 @@ def test_a_name_is_text_and_never_markup(store: Store, tmp_path: Path) -> None:
 @given(text=st.text(st.characters(exclude_categories=["Cs", "Cc", "Zs", "Zl", "Zp"]), min_size=1, max_size=12))
 @example(text="methods")
 @example(text="methods-title")
+@example(text="a b")
 def test_any_name_survives_the_page(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
     """Whatever the characters, the page is balanced, every id is unique and every local link finds its target."""
     folder = tmp_path_factory.mktemp("any")
@@ -316,6 +317,7 @@ def test_any_name_survives_the_page(tmp_path_factory: pytest.TempPathFactory, te
     page = rendered(store, folder / "out")
     ids = page.values("id")
     assert len(ids) == len(set(ids))
+    assert not [name for name in ids if " " in name]
     assert {href[1:] for href in page.values("href") if href.startswith("#")} <= set(ids)
     assert {name for names in page.values("aria-labelledby") for name in names.split()} <= set(ids)
     assert text in page.text

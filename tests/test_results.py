@@ -186,11 +186,11 @@ def test_the_native_decision_uses_the_column_and_threshold_of_the_detector(tmp_p
     """A margin column with threshold 0.5 decides, whatever the score says; without that column there is no decision."""
     store = Store(tmp_path)
     trials = trial_list(list(SCORES))
-    margin = {"margin": [1.0, 1.0, 1.0, 0.5, 0.0, 0.0, 0.0, 2.0]}
+    margin = {"margin": [1.0, 1.0, 0.5, 0.5, 0.0, 0.0, 0.0, 2.0]}
     decision = {"column": "margin", "threshold": 0.5}
     native = results.evaluate_cell(store, put(store, trials, SCORES, extras=margin, decision=decision)).native
     assert native is not None
-    assert (native["accuracy"], native["frr"], native["far"]) == (6 / 8, 1 / 4, 1 / 4)
+    assert (native["accuracy"], native["frr"], native["far"]) == (5 / 8, 1 / 2, 1 / 4)
     assert (native["column"], native["threshold"]) == ("margin", 0.5)
     bare = put(store, trials, SCORES, detector="imported", decision=decision)
     assert results.evaluate_cell(store, bare).native is None
@@ -263,6 +263,7 @@ def test_collect_orders_and_selects(mixed: Store) -> None:
         (["set"], ["bad,good"], ["bad"]),
         (["another,set"], ["*good*"], ["good", "[red]good[/red]"]),
         (["all"], ["a*"], ["a-partial", "absent"]),
+        (["set"], ["[red]good[/red]"], ["[red]good[/red]"]),
     ],
 )
 def test_a_selection_is_names_globs_and_lists(
@@ -302,7 +303,7 @@ def test_the_table_prints_percent_and_plain_names(mixed: Store) -> None:
     assert good.split() == [
         "[red]good[/red]",
         "set",
-        "25.00",
+        "25.0000",
         "0.7500",
         "8",
         digest(trial_list(list(SCORES)))[:12],

@@ -1,8 +1,8 @@
 """Readers, one a corpus family: files on disk -> trial table.
 
-A reader is `read(root, **arguments) -> DataFrame`; a card names it (`reader: bench.corpora.asvspoof2019:read`) and gives
-its arguments. `root` is the data root, or the folder given for one dataset with `--data NAME=DIR`: a reader looks at a
-short list of places below it and raises `Blocked` with all of them where it finds nothing.
+A reader is `read(root, **arguments) -> DataFrame`; a card names it (`reader: bench.corpora.asvspoof2019:read`) and
+gives its arguments. `root` is the data root, or the folder given for one dataset with `--data NAME=DIR`: a reader looks
+at a short list of places below it and raises `Blocked` with all of them where it finds nothing.
 
 A list is read whether its audio is there or not. `path` is the file where it is; where it is not, the place where it is
 expected. `missing_audio` tells which.
@@ -62,14 +62,18 @@ class Dataset:
         }
 
 
-def load(card: DatasetCard, root: Path) -> Dataset:
+def load(card: DatasetCard, root: Path, *, make: bool = False) -> Dataset:
     """The dataset that a card describes, read from the files below `root`.
+
+    With `make`, a corpus that the harness makes itself (`made_by` of the card) is made there first, where it is absent.
 
     Raises:
         Blocked: the corpus is not at any of the places searched; the remedy says where to get it.
         DataError: its files contradict themselves, with file and line.
         CardError: the card's reader does not exist or does not take the card's arguments.
     """
+    if make and card.made_by:
+        resolve(card.made_by, where=card.name)(root)
     reader = resolve(card.reader, where=card.name)
     try:
         inspect.signature(reader).bind(root, **card.arguments)
@@ -80,7 +84,9 @@ def load(card: DatasetCard, root: Path) -> Dataset:
     try:
         table = trial_table.validate(reader(root, **card.arguments), card.name)
     except Blocked as error:
-        raise Blocked(error.what, where=error.where, remedy="; ".join(filter(None, (card.obtain, error.remedy)))) from None
+        raise Blocked(
+            error.what, where=error.where, remedy="; ".join(filter(None, (card.obtain, error.remedy)))
+        ) from None
     return Dataset(card, table, trial_table.digest(table), _differences(card, table))
 
 

@@ -1,7 +1,7 @@
 """ASVspoof 2021 LA and DF: the keys archive beside the evaluation audio.
 
-Liu et al., "ASVspoof 2021: Towards Spoofed and Deepfake Speech Detection in the Wild", 2023. The columns are those of the
-organisers' evaluation package. Published error rates are of phase `eval` alone; all phases together are another dataset.
+Liu et al., "ASVspoof 2021: Towards Spoofed and Deepfake Speech Detection in the Wild", 2023. The columns are those of
+the organisers' evaluation package. Published error rates are of phase `eval` alone: all phases are another dataset.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ def read(root: Path, *, track: str, phase: str, places: Sequence[str]) -> pd.Dat
         root: the data root.
         track: `LA` or `DF`.
         phase: `eval`, `progress`, `hidden`, or `all` three.
-        places: where below the root the keys and the audio may be. Keys: `keys/<track>/CM` as the archive unpacks, below
-            a folder named like the archive, or beside the audio. Audio: one folder or one a part, with or without
+        places: where below the root the keys and the audio may be. Keys: `keys/<track>/CM` as the archive unpacks,
+            below a folder named like the archive, or beside the audio. Audio: one folder or one a part, with or without
             `flac`; FLAC or WAV.
 
     Raises:

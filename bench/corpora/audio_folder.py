@@ -1,7 +1,7 @@
 """A user's own folder of audio, sorted into folders that say what is in them: `real` and `fake`, at any depth.
 
-Every spelling of `bench.trials.LABELS` is such a folder name, in any letter case: `test/REAL/a.wav`, `fake/tts1/b.flac`.
-The trial id is the path below the folder without audio suffix.
+Every spelling of `bench.trials.LABELS` is such a folder name, in any letter case: `test/REAL/a.wav`,
+`fake/tts1/b.flac`. The trial id is the path below the folder without audio suffix.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ drawn for both in the same way. What remains to be heard is the attack.
 It shows that the harness works. It is no speech: an EER on it says nothing about a detector.
 
 Every utterance has random numbers of its own, from `RandomState`, whose streams numpy promises never to change: its
-samples do not depend on the order of making. Another processor or FFT may round a sample differently; trial ids and
-labels, hence the digest, are the same everywhere.
+samples depend neither on the order of making nor on threads. Another processor or FFT may round a sample differently;
+trial ids and labels, hence the digest, are the same everywhere.
 """
 
 from __future__ import annotations
@@ -19,18 +19,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-import pandas as pd
 import soundfile
 from numpy.random import RandomState
 from numpy.typing import NDArray
+from threadpoolctl import ThreadpoolController
 
-from bench.corpora import asvspoof2019
 from bench.corpora.synthesis import ATTACKS, RATE, draw_speaker, record, utterance
 from bench.errors import Blocked, DataError
 from bench.trials import BONAFIDE, SPOOF
 
 # Part of every trial id: a change of what is heard must be a change of the digest, or old scores would look current.
 VERSION = 1
+
+_LIBRARIES = ThreadpoolController()
 
 README = f"""\
 Demonstration corpus of antispoof-bench, version {VERSION}
@@ -39,7 +40,7 @@ Synthetic: made by the harness itself (bench/corpora/demo.py), no human being is
 without a download. Results on it say nothing about detection quality on speech.
 
 Layout and protocols are those of ASVspoof 2019 LA. Attacks, each on a bona fide utterance of the same split:
-    A01 Griffin-Lim from 48 mel bands              A04 Griffin-Lim from 32 mel bands (eval only)
+    A01 Griffin-Lim from 64 mel bands              A04 Griffin-Lim from 48 mel bands (eval only)
     A02 LPC vocoder of order 16                    A05 LPC vocoder of order 10, longer frames (eval only)
     A03 transform codec with noise substitution
 Delete the folder at will: it is made again on next use.
@@ -75,32 +76,21 @@ class Row(NamedTuple):
     source: int
 
 
-def read(root: Path, split: str) -> pd.DataFrame:
-    """The trial table of one split (`train`, `dev`, `eval`); the corpus is made as `root/demo` where it is absent.
+def make(root: Path, progress: Callable[[int, int], None] | None = None) -> None:
+    """Writes the corpus as `root/demo`, whole or not at all; a corpus that is already there is left alone.
 
-    Raises:
-        Blocked: the corpus is absent and `root` cannot be written.
-        DataError: `root/demo` is something else.
-        UsageError: a split nobody knows.
-    """
-    make(root / "demo")
-    return asvspoof2019.read(root, split=split, places=["demo/LA"])
-
-
-def make(folder: Path, progress: Callable[[int, int], None] | None = None) -> None:
-    """Writes the corpus as `folder`, whole or not at all; a corpus that is already there is left alone.
-
-    It is made in a temporary folder beside, `.<name>-*`, and renamed at the end. Of two processes at work at once one
+    It is made in a temporary folder beside, `.demo-*`, and renamed at the end. Of two processes at work at once one
     wins and the other throws its own away. Only a process that is killed outright leaves its temporary folder behind.
 
     Args:
-        folder: becomes the parent of `LA/`.
+        root: the data root.
         progress: called after each file with the number of files written and the number of all files.
 
     Raises:
         Blocked: the place cannot be written.
         DataError: the folder exists and is not this version of the corpus.
     """
+    folder = root / "demo"
     try:
         if _is_made(folder):
             return
@@ -137,12 +127,20 @@ def plan(name: str) -> list[Row]:
 def render(name: str, rows: list[Row]) -> Iterator[tuple[Row, NDArray[np.int16]]]:
     """The samples (16 kHz) of some trials of a split, source by source: a source is spoken once for all its trials."""
     for source in sorted({row.source for row in rows}):
-        users = [row for row in rows if row.source == source]
-        voice = draw_speaker(users[0].speaker % 2 == 0, _random("speaker", users[0].speaker))
-        clean = utterance(voice, _random("utterance", name, source))
-        for row in users:
-            random = _random("trial", row.trial)
-            yield row, record(ATTACKS[row.attack](clean, random) if row.attack else clean, random)
+        # Threads that wait for one another on such small matrices take four times as long as one that has the work.
+        with _LIBRARIES.limit(limits=1, user_api="blas"):
+            made = _say(name, source, [row for row in rows if row.source == source])
+        yield from made
+
+
+def _say(name: str, source: int, users: list[Row]) -> list[tuple[Row, NDArray[np.int16]]]:
+    voice = draw_speaker(users[0].speaker % 2 == 0, _random("speaker", users[0].speaker))
+    clean = utterance(voice, _random("utterance", name, source))
+    made = []
+    for row in users:
+        random = _random("trial", row.trial)
+        made.append((row, record(ATTACKS[row.attack](clean, random) if row.attack else clean, random)))
+    return made
 
 
 def _random(*key: str | int) -> RandomState:

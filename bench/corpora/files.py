@@ -1,4 +1,4 @@
-"""What the corpus readers share: finding places, reading protocols with line numbers, keeping paths inside the corpus."""
+"""What the readers share: finding places, reading protocols with line numbers, keeping paths inside the corpus."""
 
 from __future__ import annotations
 
@@ -80,28 +80,35 @@ def locate(ids: pd.Series, folders: Sequence[Path], suffixes: Sequence[str]) -> 
         folders: where to look, in this order; those that do not exist are passed over.
         suffixes: what audio files end in, in this order.
 
-    A missing file is expected in the first folder that holds any of the trials, else in the first folder, with the
-    first suffix. Folders are listed once each: asking for 600,000 files one by one takes minutes on a network drive.
+    A missing file is expected beside the first one that was found, else in the first folder, with the first suffix.
+    Folders are listed once each: asking for 600,000 files one by one takes minutes on a network drive.
     """
-    trials = ids.tolist()
-    wanted = set(trials)
-    found: dict[str, str] = {}
-    home = folders[0]
-    for folder in folders:
-        names = names_in(folder)
+    home: dict[str, str] = {}
+    for folder in reversed(folders):
+        home.update(dict.fromkeys(names_in(folder), f"{folder}/"))
+
+    def find(trial: str) -> str | None:
         for suffix in suffixes:
-            stems = (name[: -len(suffix)] for name in names if name.endswith(suffix))
-            here = {stem: f"{folder}/{stem}{suffix}" for stem in stems if stem in wanted}
-            if here and not found:
-                home = folder
-            found = here | found
-    return [found.get(trial) or f"{home}/{trial}{suffixes[0]}" for trial in trials]
+            folder = home.get(trial + suffix)
+            if folder is not None:
+                return folder + trial + suffix
+        return None
+
+    trials = ids.tolist()
+    paths = [find(trial) for trial in trials]
+    found = next(filter(None, paths), None)
+    expected = found.rpartition("/")[0] if found else folders[0]
+    return [path or f"{expected}/{trial}{suffixes[0]}" for path, trial in zip(paths, trials, strict=True)]
 
 
 def audio_files(folder: Path) -> list[str]:
-    """Audio files below a folder as relative paths with `/`, sorted. Hidden ones are left out, links are followed."""
+    """Audio files below a folder as relative paths with `/`, sorted. Hidden ones are left out, links are followed.
+
+    Raises:
+        DataError: a name that is not UTF-8: no table of results could hold it.
+    """
     seen = set()
-    found = []
+    found: list[str] = []
     for place, below, names in os.walk(folder, followlinks=True):
         real = os.path.realpath(place)
         # A link to a folder above would never end.
@@ -111,11 +118,14 @@ def audio_files(folder: Path) -> list[str]:
             audio = (name for name in names if name.lower().endswith(AUDIO_SUFFIXES) and not name.startswith("."))
             found.extend(f"{prefix}/{name}".lstrip("/") for name in audio)
         seen.add(real)
+    strange = [name for name in found if name.encode(errors="replace").decode() != name]
+    if strange:
+        raise DataError(f"the file name {strange[0]!r} is not UTF-8", where=folder, remedy="rename the file")
     return sorted(found)
 
 
 def missing(paths: Iterable[str]) -> list[int]:
-    """Positions of the paths at which there is no file; folders are listed once each, files are not asked one by one."""
+    """Positions of the paths at which there is no file. Folders are listed once each, files not asked one by one."""
     present: dict[str, set[str]] = {}
     absent = []
     for position, path in enumerate(list(paths)):
@@ -128,7 +138,7 @@ def missing(paths: Iterable[str]) -> list[int]:
 
 
 def _files_in(folder: str) -> set[str]:
-    """Names of the files in a folder. A link without a target is none: that is how large-file tools mark what is not here."""
+    """Names of the files in a folder. A link without a target is none: large-file tools mark so what is not here."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if entry.is_file()}
@@ -216,7 +226,7 @@ def read_protocol(file: Path, *layouts: Sequence[str]) -> Rows:
                 f"{len(fields)} columns instead of {' or '.join(map(str, by_width))}",
                 where=file,
                 line=number,
-                remedy="single spaces separate columns, so no field may hold one; a line cut short is a broken download",
+                remedy="spaces separate columns, so no field may hold one; a line cut short is a broken download",
             )
         by_width = {len(fields): by_width[len(fields)]}
         rows.append([_decoded(field, file, number) for field in fields])

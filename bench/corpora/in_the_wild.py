@@ -38,8 +38,9 @@ def read(root: Path, *, places: Sequence[str], key: str | None = None) -> pd.Dat
         root: the data root.
         places: where below the root the audio may be, with `meta.csv` in the same folder or in `protocols` beside it.
             Where there is no `meta.csv`, folders `real` and `fake` (a published copy sorts the files so) are read.
-        key: a list to use instead, relative to the root or absolute: six columns separated by spaces (file in the second,
-            label in the last), or a table with a header (`file_name,label`), whose absolute paths count as file names.
+        key: a list to use instead, relative to the root or absolute: six columns separated by spaces (file in the
+            second, label in the last), or a table with a header (`file_name,label`), of whose absolute paths the name
+            of the file counts.
 
     Raises:
         Blocked: neither list nor labelled folders at any of the places.

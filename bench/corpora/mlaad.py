@@ -1,8 +1,8 @@
 """MLAAD, which holds only spoof, beside M-AILABS, which most of it was made from.
 
 Müller et al., "MLAAD: The Multi-Language Audio Anti-Spoofing Dataset", IJCNN 2024, arXiv 2401.09512. No paper fixes the
-bona fide side, so "MLAAD-EN" is no one trial list: the card names the model folders and the bona fide rule, and each choice
-has its own digest. Ids are `<model folder>/<file>` and, bona fide, the path below the root of M-AILABS.
+bona fide side, so "MLAAD-EN" is no one trial list: the card names the model folders and the bona fide rule, and each
+choice has its own digest. Ids are `<model folder>/<file>` and, bona fide, the path below the root of M-AILABS.
 
 `meta.csv` is read by column name and without quoting: transcripts hold bare quote characters, and columns move between
 releases. Its paths are wrong in places; the file lies in the folder of its `meta.csv`.
@@ -52,7 +52,7 @@ def read(
 
     Raises:
         Blocked: no MLAAD, no M-AILABS, or a model folder of the release absent.
-        DataError: a folder without `meta.csv`, a `meta.csv` that does not hold what it should, an original that is missing.
+        DataError: a folder without `meta.csv`, a `meta.csv` that does not hold what it should, an original missing.
         UsageError: a rule nobody knows.
     """
     if bona_fide not in RULES:

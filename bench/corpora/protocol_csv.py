@@ -4,8 +4,8 @@
     audio/a.wav,bonafide,anna,
     audio/b.wav,spoof,anna,my-tts
 
-Needed are `path` (or `file`, `filename`, `file_name`) and `label` in one of the spellings of `bench.trials.LABELS`. `trial`,
-`speaker` and `attack` mean what they mean in the trial table; every other column becomes an attribute.
+Needed are `path` (or `file`, `filename`, `file_name`) and `label` in one of the spellings of `bench.trials.LABELS`.
+`trial`, `speaker` and `attack` mean what they mean in the trial table; every other column becomes an attribute.
 """
 
 from __future__ import annotations

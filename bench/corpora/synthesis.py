@@ -102,12 +102,12 @@ def utterance(voice: Speaker, random: RandomState) -> Array:
 
 
 def record(x: Array, random: RandomState) -> NDArray[np.int16]:
-    """What bona fide and spoof go through alike, drawn for each: anti-aliasing, level, noise floor, 16 bit.
+    """What bona fide and spoof go through alike, drawn for each: band limits, level, noise floor, 16 bit.
 
-    Upper end 6.8 to 7.6 kHz, -27 ± 3 dBFS, white noise 42 to 48 dB below the signal.
+    From 70 Hz (one-sided pulses have an offset) up to 6.8 to 7.6 kHz, -27 ± 3 dBFS, white noise 42 to 48 dB below.
     """
-    spectrum = np.fft.rfft(x)
-    x = np.fft.irfft(spectrum / (1 + (_frequencies(len(x)) / random.uniform(6800, 7600)) ** 40), len(x))
+    high_cut = 1 + (_frequencies(len(x)) / random.uniform(6800, 7600)) ** 40
+    x = np.fft.irfft(np.fft.rfft(x) * _slope(len(x), 70) / high_cut, len(x))
     level = 10 ** ((-27 + 1.5 * np.clip(random.standard_normal(), -2, 2)) / 20)
     floor = level * 10 ** (-random.uniform(42, 48) / 20)
     x = x * (level / np.sqrt(np.mean(x**2))) + floor * random.standard_normal(len(x))
@@ -171,7 +171,7 @@ def _room(x: Array, random: RandomState) -> Array:
     reply[0] = 1
     size = len(x) + len(reply)
     waves = np.cos(2 * np.pi * np.outer(np.arange(1, 5), _frequencies(size) / RATE))
-    colour = 10 ** (random.uniform(-2.5, 2.5, 4) @ waves / 20) * _slope(size, 70)
+    colour = 10 ** (random.uniform(-1.5, 1.5, 4) @ waves / 20)
     return np.fft.irfft(np.fft.rfft(x, size) * np.fft.rfft(reply, size) * colour, size)[: len(x)]
 
 
@@ -207,8 +207,8 @@ def _mel_bank(mels: int, n_fft: int) -> tuple[Array, Array]:
     return bank, np.asarray(np.linalg.pinv(bank), dtype=np.float64)
 
 
-def _lpc_vocoder(x: Array, random: RandomState, *, order: int, hop: int) -> Array:
-    """Linear prediction, excited by one pulse a period where a frame is voiced and by noise elsewhere."""
+def _lpc_vocoder(x: Array, random: RandomState, *, order: int, hop: int, buzz: float) -> Array:
+    """Linear prediction, excited by noise and, with a share of `buzz` of the power where it is voiced, by pulses."""
     window = np.hamming(3 * hop)
     r = _autocorrelation(_frames(x, 3 * hop, hop) * window)[:, : order + 1]
     r[:, 0] = r[:, 0] * (1 + 1e-6) + 1e-12
@@ -219,7 +219,8 @@ def _lpc_vocoder(x: Array, random: RandomState, *, order: int, hop: int) -> Arra
 
     f0, voiced = (_to_samples(track, hop)[: len(x)] for track in _pitch(x, hop))
     pulses = -np.diff(np.floor(np.cumsum(f0 / RATE)), prepend=0.0) * np.sqrt(RATE / f0)
-    excitation = voiced * pulses + (1 - voiced) * random.standard_normal(len(x))
+    mix = buzz * voiced
+    excitation = np.sqrt(mix) * pulses + np.sqrt(1 - mix) * random.standard_normal(len(x))
     return _filter(excitation, gain[:, None] / inverse, hop)
 
 
@@ -254,11 +255,11 @@ def _codec(x: Array, random: RandomState) -> Array:
 
 # Each takes an utterance (samples,) and gives as many samples back.
 ATTACKS: dict[str, Callable[[Array, RandomState], Array]] = {
-    "A01": lambda x, random: _griffin_lim(x, random, mels=48),
-    "A02": lambda x, random: _lpc_vocoder(x, random, order=16, hop=128),
+    "A01": lambda x, random: _griffin_lim(x, random, mels=64),
+    "A02": lambda x, random: _lpc_vocoder(x, random, order=16, hop=128, buzz=0.85),
     "A03": _codec,
-    "A04": lambda x, random: _griffin_lim(x, random, mels=32),
-    "A05": lambda x, random: _lpc_vocoder(x, random, order=10, hop=256),
+    "A04": lambda x, random: _griffin_lim(x, random, mels=48),
+    "A05": lambda x, random: _lpc_vocoder(x, random, order=10, hop=256, buzz=0.85),
 }
 
 
@@ -285,7 +286,10 @@ def _overlap_add(frames: Array, hop: int) -> Array:
 
 
 def _filter(x: Array, responses: Complex, hop: int) -> Array:
-    """`x` through a filter that changes every `hop` samples; `responses` has shape (frames, TAIL * hop / 2 + 1)."""
+    """`x` through a filter that changes every `hop` samples; `responses` has shape (frames, TAIL * hop / 2 + 1).
+
+    The last `hop` samples fade out, behind the centre of the last frame.
+    """
     spectrum = np.fft.rfft(_frames(x, 2 * hop, hop) * _hann(2 * hop), TAIL * hop)
     return _overlap_add(np.fft.irfft(spectrum * responses), hop)[hop:][: len(x)]
 

@@ -92,9 +92,8 @@ class ResidualBlock(nn.Module):
             return self._pooled(self._residual(x, selu(self.bn2(self.conv1(x)))))
         # conv1 and bn2 are one affine map in evaluation: one pass over memory less.
         bn, conv = self.bn2, self.conv1
-        weight, bias = fuse_conv_bn_weights(
-            conv.weight, conv.bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
-        )
+        mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
+        weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, variance, bn.eps, bn.weight, bn.bias)
         steps = x.shape[-1] // self.pool * self.pool
         tile = steps if x.is_cuda else self.TILE
         tiles = []
@@ -176,7 +175,7 @@ class HeterogeneousAttention(nn.Module):
         self.temperature = temperature
 
     def forward(self, first: Tensor, second: Tensor, master: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Nodes (B, N1, C in), (B, N2, C in), master (B or 1, 1, C in) -> (B, N1, C out), (B, N2, C out), (B, 1, C out)."""
+        """Nodes (B, N1, C in), (B, N2, C in), master (B or 1, 1, C in) -> the same with C out, master (B, 1, C out)."""
         sizes = [first.shape[1], second.shape[1]]
         x = self.input_drop(torch.cat([self.proj_type1(first), self.proj_type2(second)], dim=1))
 

@@ -126,12 +126,13 @@ class LfccGmm(nn.Module):
         seed: int,
         *,
         iterations: int = 10,
-        frames_per_class: int = 300_000,
+        frames_per_class: int = 200_000,
     ) -> None:
         """Estimates both mixtures: k-means initialisation and EM of scikit-learn. Equal arguments, equal mixtures.
 
-        EM holds about three arrays of frames x components x 8 bytes: 4 GB for 300,000 frames and 512 components. The
-        train list of ASVspoof 2019 LA has some 0.6 million bona fide and 5 million spoof frames, hence the sample.
+        At its peak scikit-learn holds six arrays of frames x components x 8 bytes: 5 GB for 200,000 frames and 512
+        components. The train list of ASVspoof 2019 LA has some 0.6 million bona fide and 5 million spoof frames, all of
+        which the organisers' Matlab original uses; hence the sample.
 
         Args:
             utterances: pairs of a waveform (T,) float32 at 16 kHz and its label, 1 = bona fide, 0 = spoof; read once.

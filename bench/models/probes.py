@@ -14,7 +14,6 @@ leading and trailing silence of ASVspoof data separates bona fide from spoof, an
 from __future__ import annotations
 
 import hashlib
-from abc import abstractmethod
 from collections.abc import Sequence
 
 import torch
@@ -75,9 +74,9 @@ class WaveProbe(nn.Module):
         rows = zip(wave, lengths.tolist(), strict=True)
         return torch.stack([self.measure(row[:length]) for row, length in rows])
 
-    @abstractmethod
     def measure(self, samples: Tensor) -> Tensor:
         """The property (scalar) of one file, samples (T,) at 16 kHz."""
+        raise NotImplementedError("a probe returns its property as a scalar tensor")
 
 
 class SilenceProbe(WaveProbe):
@@ -110,8 +109,9 @@ class BandwidthProbe(WaveProbe):
 
     The highest of the bins 31.25 Hz apart in which the long-term average spectrum (Welch: 32 ms Hann frames, half
     overlapped) is within 60 dB of its maximum. Speech itself falls by some 50 dB up to 8 kHz, a low-pass of a codec, of
-    a vocoder or of a resampler falls deeper, and both the noise of 16-bit samples and the side lobes of the window stay
-    below. The maximum is looked for from 62.5 Hz, where a constant offset no longer reaches. 0 for digital silence.
+    a vocoder or of a resampler falls deeper, and the noise of 16-bit samples lies below. Side lobes of the window add
+    up to 160 Hz behind a sharp edge. The maximum is looked for from 62.5 Hz, where a constant offset no longer reaches.
+    0 for digital silence.
     """
 
     version = 1

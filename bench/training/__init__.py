@@ -51,8 +51,11 @@ class Utterances:
             self._progress(1)
 
 
-def recipe_key(card: DetectorCard, digest: str, version: int) -> str:
-    """Sha256 (hex) of everything that determines the trained weights; `digest` is the train list's."""
+def recipe_key(card: DetectorCard, digest: str, version: int, files: str | None = None) -> str:
+    """Sha256 (hex) of everything that determines the trained weights.
+
+    `digest` is the train list's, `files` the fingerprint of the user's own audio, which may change under its names.
+    """
     facts = {
         "model": card.model,
         "arguments": card.arguments,
@@ -60,6 +63,7 @@ def recipe_key(card: DetectorCard, digest: str, version: int) -> str:
         "audio": card.audio.model_dump(),
         "recipe": _recipe(card).model_dump(),
         "digest": digest,
+        "files": files,
         "engine": ENGINE_VERSION,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
@@ -86,7 +90,8 @@ def train(card: DetectorCard, dataset: Dataset, folder: Path, progress: Callable
         "hardware": environment.hardware("cpu"),
     }
     write_json(folder / "train.json", record)
-    atomically(weights, lambda part: safetensors.torch.save_file(tensors, part))  # last: its presence means trained
+    # Last: its presence means trained. As bytes: safetensors has no OSError that would tell of a full disk.
+    atomically(weights, lambda part: part.write_bytes(safetensors.torch.save(tensors)))
     return weights
 
 
