@@ -6,12 +6,15 @@
     bench.evaluate(scores, labels)               EER, F1, AUC, ... of scores that came from anywhere
 
 `options` are the fields of `bench.workspace.Options`: data_root, data, weights, results, cards, device, limit, ...
+Places may be strings or paths.
 Higher = more bona fide and label 1 = bona fide, everywhere.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -21,12 +24,13 @@ if TYPE_CHECKING:
     from bench.results import Result
     from bench.workspace import Workspace
 
+from bench.errors import unknown
 from bench.metrics import evaluate
 
 __all__ = ["evaluate", "load_dataset", "load_detector", "run"]
 
 
-def run(detectors: Sequence[str], datasets: Sequence[str], **options: Any) -> list[Result]:
+def run(detectors: str | Sequence[str], datasets: str | Sequence[str], **options: Any) -> list[Result]:
     """Score detectors on datasets (names, globs, `all`) and return the results of these pairs.
 
     What is finished is not scored again. A blocked or failed pair is in the list, without metrics and with its reason.
@@ -39,7 +43,8 @@ def run(detectors: Sequence[str], datasets: Sequence[str], **options: Any) -> li
     from bench.progress import Silent
 
     workspace = _workspace(options)
-    outcomes = matrix.run(workspace, matrix.plan(workspace, detectors, datasets), Silent())
+    planned = matrix.plan(workspace, _several(detectors), _several(datasets))
+    outcomes = matrix.run(workspace, planned, Silent())
     return [results.evaluate_cell(workspace.store, outcome.as_cell) for outcome in outcomes]
 
 
@@ -77,4 +82,19 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 def _workspace(options: dict[str, Any]) -> Workspace:
     from bench.workspace import Options, Workspace
 
-    return Workspace(Options(**options), make=True)
+    known = [field.name for field in fields(Options)]
+    for name in options.keys() - known:
+        raise unknown("option", name, known)
+    places: dict[str, Any] = {
+        name: Path(options[name]) for name in ("data_root", "results", "cards") if options.get(name) is not None
+    }
+    if "weights" in options:
+        places["weights"] = [Path(folder) for folder in _several(options["weights"])]
+    if "data" in options:
+        places["data"] = {name: Path(place) for name, place in options["data"].items()}
+    return Workspace(Options(**options | places), make=True)
+
+
+def _several(given: Any) -> Sequence[Any]:
+    """One name or folder stands for a list of one: iterating over its letters is never meant."""
+    return [given] if isinstance(given, (str, Path)) else list(given)

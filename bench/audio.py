@@ -35,7 +35,8 @@ FFMPEG = {
 }
 # soundfile takes the suffix .raw for samples without a header and then wants more arguments: TypeError.
 SOUNDFILE_REFUSALS = (soundfile.SoundFileError, AudioError, TypeError)
-PYAV_REFUSALS = (av.FFmpegError, AudioError, IndexError, UnicodeEncodeError)
+# PyAV: no audio stream is an IndexError, a stream of a codec it does not know an AttributeError.
+PYAV_REFUSALS = (av.FFmpegError, AudioError, IndexError, AttributeError, UnicodeEncodeError)
 
 # Magic number -> byte order, and the chunk that holds the samples.
 CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
@@ -144,7 +145,7 @@ def header(path: str | Path) -> Header:
         samples, rate, channels = info.frames, info.samplerate, info.channels
     except SOUNDFILE_REFUSALS as first:
         try:
-            with av.open(str(path), options=FFMPEG) as container:
+            with _open(path) as container:
                 stream = container.streams.audio[0]
                 samples, rate, channels = _promised(stream) or 0, stream.rate, stream.channels
         except PYAV_REFUSALS as second:
@@ -199,8 +200,12 @@ def _decode_soundfile(path: str | Path) -> tuple[np.ndarray, int]:
         return wave, file.samplerate
 
 
+def _open(path: str | Path) -> av.container.InputContainer:
+    return av.open(str(path), options=FFMPEG, metadata_errors="ignore")  # titles and artists in any encoding
+
+
 def _decode_pyav(path: str | Path) -> tuple[np.ndarray, int]:
-    with av.open(str(path), options=FFMPEG) as container:
+    with _open(path) as container:
         stream = container.streams.audio[0]
         blocks = [_mono(frame) for frame in container.decode(stream)]
         wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)

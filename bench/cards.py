@@ -36,10 +36,10 @@ class AudioRecipe(Fields):
             raw waveform. 1e-7 is the transformers feature extractor, 1e-5 is layer_norm; they are not interchangeable.
     """
 
-    rate: int = Field(16_000, ge=1_000, le=192_000)
+    rate: int = Field(default=16_000, ge=1_000, le=192_000)
     window: Literal["tile", "pad", "whole", "facts", "none"]
-    samples: int | None = Field(None, ge=1)
-    epsilon: float | None = Field(None, gt=0)
+    samples: int | None = Field(default=None, ge=1)
+    epsilon: float | None = Field(default=None, gt=0)
 
     @model_validator(mode="after")
     def _samples_belong_to_fixed_windows(self) -> AudioRecipe:
@@ -58,7 +58,7 @@ class Weights(Fields):
 
     file: str = Field(pattern=r"^[^/\\\x00-\x1f]+$")
     source: str
-    sha256: str | None = Field(None, pattern="^[0-9a-f]{64}$")
+    sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     licence: str
 
 
@@ -82,7 +82,7 @@ class Published(Fields):
 
     dataset: str
     eer: float = Field(ge=0, le=100)
-    f1: float | None = Field(None, ge=0, le=1)
+    f1: float | None = Field(default=None, ge=0, le=1)
     source: str
     note: str = ""
 
@@ -279,13 +279,14 @@ def _own(folder: Path, kind: Literal["detectors", "datasets"]) -> Iterator[tuple
     """The cards of one kind in a user's folder, which may hold both; one that extends another is of its kind."""
     own = {file: _load_yaml(file) for file in _files(folder)}
     raws = [*(_load_yaml(file) for file in _files(shipped("datasets"))), *own.values()]
-    known = {str(raw.get("name")): raw for raw in raws}
+    known = {name: raw for raw in raws if isinstance(name := raw.get("name"), str)}
     for file, raw in own.items():
         root = raw
         for _ in known:  # a circle ends too; the registry will tell
-            if {"reader", "model"} & root.keys() or str(root.get("extends")) not in known:
+            parent = root.get("extends")
+            if {"reader", "model"} & root.keys() or not isinstance(parent, str) or parent not in known:
                 break
-            root = known[str(root["extends"])]
+            root = known[parent]
         if ("reader" in root) == (kind == "datasets"):
             yield file, raw
 

@@ -31,10 +31,10 @@ out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width
 err = Console(stderr=True)
 
 DEMO_DETECTORS = ("lfcc-gmm-demo", "probe-*", "random")
-WHAT_THE_DEMO_SHOWS = """
-lfcc-gmm-demo was trained here, on synthetic voices; the probes look at durations, silences and bandwidth only, and
-random guesses. This shows that the harness works; it says nothing about detectors of real speech.
-"""
+WHAT_THE_DEMO_SHOWS = (
+    "\nlfcc-gmm-demo was trained here, on synthetic voices; the probes look at durations, silences and bandwidth only, "
+    "and random guesses. This shows that the harness works; it says nothing about detectors of real speech.\n"
+)
 
 
 class Commands(click.Group):
@@ -51,7 +51,10 @@ class Commands(click.Group):
             ctx.exit(130)
 
 
-@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
+)
 @click.version_option(package_name="antispoof-bench", prog_name="bench")
 def main() -> None:
     """Which audio-deepfake detector can be trusted on which data.
@@ -66,7 +69,7 @@ def main() -> None:
 def _places(command: F) -> F:
     """Options every command that looks for files shares."""
     options = [
-        click.option("--data-root", envvar="BENCH_DATA", type=_FOLDER, default="data", help="Folder of all corpora."),
+        _data_root,
         click.option(
             "--data",
             "data",
@@ -77,12 +80,15 @@ def _places(command: F) -> F:
         click.option(
             "--weights",
             envvar="BENCH_WEIGHTS",
+            show_envvar=True,
             multiple=True,
             type=_FOLDER,
             default=("weights",),
             help="Folder that is searched for checkpoints by file name (repeatable).",
         ),
-        click.option("--cards", envvar="BENCH_CARDS", type=_FOLDER, help="Folder with cards of your own."),
+        click.option(
+            "--cards", envvar="BENCH_CARDS", show_envvar=True, type=_FOLDER, help="Folder with cards of your own."
+        ),
         _results,
     ]
     for option in reversed(options):
@@ -92,9 +98,18 @@ def _places(command: F) -> F:
 
 _PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
 _FOLDER = click.Path(path_type=Path, file_okay=False)
+_data_root = click.option(
+    "--data-root",
+    envvar="BENCH_DATA",
+    show_envvar=True,
+    type=_FOLDER,
+    default="data",
+    help="Folder of all corpora.",
+)
 _results = click.option(
     "--results",
     envvar="BENCH_RESULTS",
+    show_envvar=True,
     type=click.Path(path_type=Path),
     default="results",
     help="Folder of all results.",
@@ -106,7 +121,7 @@ _results = click.option(
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_places
 def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) -> None:
-    """What exists, what is ready here, what is missing and how to get it."""
+    """What exists, what is ready here, and how to get the rest."""
     from bench import inventory
 
     entries = inventory.list_cards(_workspace(places), kind)
@@ -133,7 +148,7 @@ def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) 
 @click.option(
     "--datasets", "-s", required=True, multiple=True, help="Names, globs, `all`; repeat or separate by commas."
 )
-@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:N.")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
 @click.option("--batch-size", type=click.IntRange(min=1), help="Utterances of 4 s a batch (default: by device).")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that decode ahead (default: by device).")
 @click.option("--limit", type=click.IntRange(min=1), help="Score a sample of about N trials, as a dataset NAME:N.")
@@ -142,10 +157,10 @@ def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) 
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @_places
 def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_json: bool, **options: Any) -> None:
-    """Score detectors on datasets, train what has no checkpoint, print EER and F1.
+    """Score detectors on datasets and print EER and F1.
 
-    What is finished is not scored again; a killed run goes on where it stopped. Exit status 1 when a cell failed, or
-    when something asked for by name is blocked.
+    A detector with a recipe and no checkpoint is trained first. What is finished is not scored again; a killed run goes
+    on where it stopped. Exit status 1 when a cell failed, or when something asked for by name is blocked.
     """
     from bench import matrix
 
@@ -168,7 +183,11 @@ def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_jso
 @click.option("--allow-missing", is_flag=True, help="Accept a file that lacks trials of the dataset.")
 @_places
 def import_(file: Path, detector: str, dataset: str, **options: Any) -> None:
-    """Take over a score file made elsewhere: `trial score` a line, higher = more bona fide."""
+    """Take over a score file made elsewhere.
+
+    Text or gzip, higher = more bona fide: `trial score` a line, the four columns of an official baseline, or a table
+    with a header such as `trial,score`. A trial is the same with or without folders and audio suffix.
+    """
     from bench import imports, results
 
     workspace = _workspace(options)
@@ -197,12 +216,13 @@ def show(detectors: Sequence[str], datasets: Sequence[str], as_json: bool, resul
 
 
 @main.command()
-@click.option(
-    "--out", "folder", type=click.Path(path_type=Path), default="site", show_default=True, help="Folder to write."
-)
+@click.option("--out", "folder", type=click.Path(path_type=Path), default="site", help="Folder to write.")
 @_results
 def report(folder: Path, results: Path) -> None:
-    """Write the leaderboard as a page that needs no server and no network."""
+    """Write the leaderboard as one static page.
+
+    It needs no server and no network.
+    """
     from bench import report
     from bench.store import Store
 
@@ -210,11 +230,15 @@ def report(folder: Path, results: Path) -> None:
 
 
 @main.command()
-@click.option("--datasets", "-s", multiple=True, default=("all",), show_default=True, help="Names, globs, `all`.")
+@click.option("--datasets", "-s", multiple=True, default=("all",), help="Names, globs, `all`.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_places
 def doctor(datasets: Sequence[str], as_json: bool, **options: Any) -> None:
-    """Audit local corpora: counts, missing and undecodable files, sample rates, durations."""
+    """Audit local corpora.
+
+    Counts, missing and undecodable files, sample rates and durations by class. Exit status 1 when a file is missing or
+    undecodable, or a dataset asked for by name is not here.
+    """
     from bench import doctor
 
     with _display() as display:
@@ -229,13 +253,11 @@ def doctor(datasets: Sequence[str], as_json: bool, **options: Any) -> None:
 
 
 @main.command()
-@click.option(
-    "--out", "folder", type=click.Path(path_type=Path), default="site", show_default=True, help="Page folder."
-)
-@click.option("--data-root", envvar="BENCH_DATA", type=_FOLDER, default="data", help="Folder of all corpora.")
+@click.option("--out", "folder", type=click.Path(path_type=Path), default="site", help="Page folder.")
+@_data_root
 @_results
 def demo(folder: Path, **places: Any) -> None:
-    """Everything on the embedded synthetic corpus: train, score, print, write the page. Offline, on a CPU."""
+    """Train, score and report on synthetic data: offline, on a CPU."""
     from bench import matrix, report
 
     workspace = _workspace(places, make=True)
@@ -315,9 +337,10 @@ def _print_outcomes(workspace: Workspace, outcomes: Sequence[Outcome], as_json: 
     if as_json:
         _print_json(results.as_json(found))
         return
-    out.print(results.table([result for result in found if result.cell.status != "blocked"]))
-    if all(outcome.planned.state in ("done", "blocked") for outcome in outcomes):
-        done = sum(outcome.planned.state == "done" for outcome in outcomes)
+    if shown := [result for result in found if result.cell.status != "blocked"]:
+        out.print(results.table(shown))
+    done = sum(outcome.planned.state == "done" for outcome in outcomes)
+    if done and all(outcome.planned.state in ("done", "blocked") for outcome in outcomes):
         out.print(f"\nnothing to score: {done} of {len(outcomes)} cells were finished before", highlight=False)
     for outcome in outcomes:
         if outcome.cell is not None and not outcome.ok:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from rich.text import Text
 
-from bench import audio, environment
+from bench import audio, corpora, environment
 from bench.corpora import Dataset
 from bench.errors import AudioError, BenchError, UsageError
 from bench.progress import Display
@@ -91,7 +91,7 @@ def _examine(workspace: Workspace, name: str, named: bool, display: Display) -> 
     except BenchError as error:
         where = f" ({error.where})" if error.where else ""
         return Finding(name, named, reason=error.what + where, remedy=error.remedy or "")
-    missing = set(workspace.missing_audio(name)) if dataset is workspace.dataset(name) else set()
+    missing = set(corpora.missing_audio(dataset.trials))
     present = [row for row in range(len(dataset.trials)) if row not in missing]
     display.begin(f"{dataset.name}: decoding", len(present))
     headers, undecodable = _decode(dataset, present, display)

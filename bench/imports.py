@@ -12,7 +12,8 @@ import gzip
 import hashlib
 import io
 import math
-from collections.abc import Iterator
+import zlib
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
@@ -35,12 +36,11 @@ REMEDY = "a line is `trial score`, or give columns a header line: trial,score"
 
 
 class Row(NamedTuple):
-    """A line: its number, the trial as the file names it (candidates, best first), its score, its label or ''."""
+    """A line: its number, its score, and what it may be about, best first: trial -> the label it then gives, or ''."""
 
     line: int
-    names: tuple[str, ...]
     score: str
-    label: str
+    trials: Mapping[str, str]
 
 
 def import_scores(workspace: Workspace, file: Path, detector: str, dataset_name: str) -> tuple[Cell, list[str]]:
@@ -76,23 +76,23 @@ def read_scores(file: Path, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     labels = dataset.trials["label"].tolist()
     scores, lines = np.full(len(rows), np.nan), np.zeros(len(rows), dtype=np.int64)
     strangers = 0
-    for line, names, text, label in _rows(file):
+    for line, text, named in _rows(file):
         score = _number(text, file, line)
-        row = next((rows[name] for name in names if name in rows), None)
-        if row is None:
+        name = next((name for name in named if name in rows), None)
+        if name is None:
             strangers += 1
             continue
+        row, label = rows[name], named[name]
         if lines[row]:
-            trial = dataset.trials["trial"].iloc[row]
             raise DataError(
-                f"trial {trial!r} has two scores, the first in line {lines[row]}",
+                f"trial {name!r} has two scores, the first in line {lines[row]}",
                 where=file,
                 line=line,
                 remedy="remove one; scorers that open their file in append mode write it twice",
             )
         if label and LABELS.get(label.lower(), labels[row]) != labels[row]:
             raise DataError(
-                f"the file calls this trial {label}, {dataset.name} calls it {labels[row]}",
+                f"the file calls trial {name!r} {label}, {dataset.name} calls it {labels[row]}",
                 where=file,
                 line=line,
                 remedy="check that the file belongs to this dataset and phase",
@@ -122,15 +122,16 @@ def _rows(file: Path) -> Iterator[Row]:
     if not first:
         raise DataError("the score file is empty", where=file, remedy=REMEDY)
     delimiter = next((symbol for symbol in "\t,;|" if symbol in first), None)
-    header = [name.strip().lower() for name in first.split(delimiter)]
+    header = [name.strip().lower() for name in _fields(first, delimiter, file, first_number)]
     trial, score, label = (_column(header, names) for names in (TRIAL_COLUMNS, SCORE_COLUMNS, LABEL_COLUMNS))
     if trial is not None and score is not None:
         for number, line in lines:
-            fields = next(csv.reader([line], delimiter=delimiter)) if delimiter else line.split()
+            fields = _fields(line, delimiter, file, number)
             if len(fields) != len(header):
                 what = f"{len(fields)} columns where the header has {len(header)}"
                 raise DataError(what, where=file, line=number, remedy=REMEDY)
-            yield Row(number, _names(fields[trial]), fields[score].strip(), fields[label] if label is not None else "")
+            said = fields[label].strip() if label is not None else ""
+            yield Row(number, fields[score].strip(), dict.fromkeys(_names(fields[trial]), said))
         return
     yield _plain(first_number, first, delimiter, file)
     for number, line in lines:
@@ -138,18 +139,27 @@ def _rows(file: Path) -> Iterator[Row]:
 
 
 def _plain(number: int, line: str, delimiter: str | None, file: Path) -> Row:
-    """A line without a header. Taken from the right, because ids may hold spaces; then the first field alone."""
+    """A line without a header: everything before the score is the id, which may hold spaces, or the first field is."""
     fields = [field.strip() for field in line.split(delimiter)]
     if len(fields) < 2:
         raise DataError("a line needs a trial and a score", where=file, line=number, remedy=REMEDY)
-    whole = line.rpartition(delimiter or fields[-1])[0].strip() if delimiter else line.rsplit(None, 1)[0].strip()
     label = next((field for field in fields[1:-1] if field.lower() in LABELS), "")
-    return Row(number, (*_names(whole), *_names(fields[0])), fields[-1], label)
+    whole = _names(line.rsplit(delimiter, 1)[0])
+    return Row(number, fields[-1], dict.fromkeys(whole, "") | dict.fromkeys(_names(fields[0]), label))
 
 
-def _names(name: str) -> tuple[str, ...]:
+def _names(name: str) -> list[str]:
+    """The trials that a name may stand for: it, and what is left of it without its first folders."""
     trial = trial_id(name.strip())
-    return trial, trial.replace("\\", "/").rpartition("/")[2]
+    parts = trial.replace("\\", "/").split("/")
+    return [trial, *("/".join(parts[start:]) for start in range(len(parts)))]
+
+
+def _fields(line: str, delimiter: str | None, file: Path, number: int) -> list[str]:
+    try:
+        return next(csv.reader([line], delimiter=delimiter)) if delimiter else line.split()
+    except csv.Error as error:
+        raise DataError(f"not readable as a table: {error}", where=file, line=number, remedy=REMEDY) from None
 
 
 def _column(header: list[str], names: tuple[str, ...]) -> int | None:
@@ -168,7 +178,7 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
                     yield number, line.rstrip("\r\n")
     except FileNotFoundError:
         raise UsageError("no such score file", where=file) from None
-    except (OSError, EOFError, UnicodeDecodeError) as error:
+    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
         raise DataError(
             f"not readable: {error}", where=file, remedy="check the download; text or gzip is read"
         ) from None

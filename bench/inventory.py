@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal, NamedTuple
 
 from bench.cards import DatasetCard, DetectorCard
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, Blocked, UsageError
 from bench.workspace import Workspace
 
 
@@ -34,6 +34,8 @@ def _detector(workspace: Workspace, card: DetectorCard) -> Entry:
     except UsageError:
         raise
     except BenchError as error:
+        if card.recipe is not None and _made_when_needed(workspace.dataset_card(card.recipe.train), error):
+            return Entry(card.name, card.title, card.licence, True, f"trains first, on {card.recipe.train}")
         return _blocked(card, error)
     if checkpoint is None:
         state = "ready, needs no weights" if card.recipe is None else f"trains first, on {card.recipe.train}"
@@ -51,6 +53,8 @@ def _dataset(workspace: Workspace, card: DatasetCard) -> Entry:
     except UsageError:
         raise
     except BenchError as error:
+        if _made_when_needed(card, error):
+            return Entry(card.name, card.title, card.licence, True, "made by the first run that needs it")
         return _blocked(card, error)
     if not missing:
         return Entry(card.name, card.title, card.licence, True, f"ready, {count:,} trials")
@@ -58,6 +62,12 @@ def _dataset(workspace: Workspace, card: DatasetCard) -> Entry:
     return Entry(card.name, card.title, card.licence, False, what, f"the list is here, {what}", card.obtain)
 
 
+def _made_when_needed(card: DatasetCard, error: BenchError) -> bool:
+    """Whether what is missing is a corpus that the harness makes itself."""
+    return card.made_by is not None and isinstance(error, Blocked)
+
+
 def _blocked(card: DetectorCard | DatasetCard, error: BenchError) -> Entry:
     reason = f"{error.what} ({error.where})" if error.where else error.what
-    return Entry(card.name, card.title, card.licence, False, "missing", reason, error.remedy or "")
+    state = "missing" if isinstance(error, Blocked) else "damaged"
+    return Entry(card.name, card.title, card.licence, False, state, reason, error.remedy or "")

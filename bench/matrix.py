@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+import traceback
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -20,7 +21,7 @@ import numpy as np
 from bench import corpora, environment, training
 from bench.cards import AudioRecipe, DetectorCard
 from bench.corpora import Dataset
-from bench.errors import BenchError, Blocked, UsageError
+from bench.errors import BenchError, Blocked, ScoringError, StoreError, UsageError
 from bench.progress import Display
 from bench.scoring import Failed, Scored, Scorer, model_version, plan_batches, score_trials
 from bench.store import Cell, CellWriter
@@ -37,7 +38,7 @@ class Planned:
     """One pair of the plan.
 
     state: `score` it, `train` its detector first, `done` before, or `blocked` for `reason`.
-    dataset: what it is scored on, None where that is what blocks. key: '' unless the state is `score` or `done`.
+    dataset: what it is scored on, None where its list is not here. key: '' unless the state is `score` or `done`.
     named: what blocks, the detector or the dataset, was asked for by name.
     missing: audio files that are not here.
     """
@@ -105,7 +106,7 @@ def _plan_pair(ws: Workspace, card: DetectorCard, name: str, detector_named: boo
         raise
     except BenchError as error:
         reason = f"{error.what} ({error.where})" if error.where else error.what
-        return replace(pair, dataset=None, reason=reason, remedy=error.remedy or "")
+        return replace(pair, reason=reason, remedy=error.remedy or "")
     if card.recipe is not None and checkpoint is None:
         return replace(pair, state="train")
     return _with_checkpoint(ws, pair, checkpoint)
@@ -166,14 +167,20 @@ def run(workspace: Workspace, pairs: Sequence[Planned], display: Display) -> lis
     """Carry out a plan: train what must be trained, score what is not scored, keep why the rest is blocked.
 
     Raises:
+        UsageError: a device that is not there.
         StoreError: the results folder cannot be written; what was stored before stays valid.
+        ScoringError: a decode process died; everything scored so far has been stored.
         KeyboardInterrupt: everything scored so far has been stored.
     """
+    environment.pick_device(workspace.options.device)  # before hours of training
     workspace.store.check_writable()
     outcomes: list[Outcome] = []
     for name in dict.fromkeys(pair.name for pair in pairs):
-        for warning in next((pair.dataset.warnings for pair in pairs if pair.name == name and pair.dataset), ()):
-            display.note(f"warning: {warning}")
+        dataset = next((pair.dataset for pair in pairs if pair.name == name and pair.state != "blocked"), None)
+        if dataset is not None:
+            for warning in dataset.warnings:
+                display.note(f"warning: {warning}")
+            workspace.store.write_trials(dataset.name, dataset.digest, dataset.trials)
         current = [_trained(workspace, pair, display) for pair in pairs if pair.name == name]
         scored: dict[str, Cell] = {}
         recipes = dict.fromkeys(pair.card.audio for pair in current if pair.state == "score")
@@ -189,17 +196,28 @@ def _trained(ws: Workspace, pair: Planned, display: Display) -> Planned:
     if pair.state != "train":
         return pair
     try:
-        place = ws.trained(pair.card)
-        if place.checkpoint is None:
-            display.begin(f"training {pair.card.name} on {place.dataset.name}", len(place.dataset.trials))
-            training.train(pair.card, place.dataset, place.folder, display.advance)
-            display.end()
-        return _with_checkpoint(ws, pair, place.checkpoint)
-    except UsageError:
+        checkpoint = ws.once(("trained", pair.card.name), lambda: _train(ws, pair.card, display))
+        return _with_checkpoint(ws, pair, checkpoint)
+    except (UsageError, StoreError):
         raise
     except BenchError as error:
         reason = f"training failed: {error.what}" + (f" ({error.where})" if error.where else "")
         return replace(pair, state="blocked", reason=reason, remedy=error.remedy or "", named=True)
+
+
+def _train(ws: Workspace, card: DetectorCard, display: Display) -> Checkpoint | None:
+    place = ws.trained(card)
+    if place.checkpoint is None:
+        display.begin(f"training {card.name} on {place.dataset.name}", len(place.dataset.trials))
+        try:
+            training.train(card, place.dataset, place.folder, display.advance)
+        except BenchError as error:
+            if error.__cause__ is not None:  # a defect of the detector's own code
+                display.note("".join(traceback.format_exception(error.__cause__)))
+            raise
+        finally:
+            display.end()
+    return place.checkpoint
 
 
 def _outcome(ws: Workspace, pair: Planned, cell: Cell | None) -> Outcome:
@@ -224,11 +242,9 @@ class _Pass:
         self._batch_size = ws.options.batch_size or BATCH_SIZES[self._device.partition(":")[0]]
         self._scorers = [scorer(pair.card, pair.checkpoint) for pair in pairs]
         trials = self._dataset.trials
-        ws.store.write_trials(self._dataset.name, self._dataset.digest, trials)
         self._writers = {pair.card.name: CellWriter(ws.store, self._manifest(pair), trials) for pair in pairs}
         self._forward = dict.fromkeys(self._writers, 0.0)
         self._seconds: dict[str, list[np.ndarray]] = {name: [] for name in self._writers}
-        self._first_failure = dict.fromkeys(self._writers, "")
         for pair in pairs:
             self._reuse(pair)
 
@@ -257,20 +273,17 @@ class _Pass:
                     if time.perf_counter() - flushed > FLUSH_SECONDS:
                         self._flush()
                         flushed = time.perf_counter()
-            except KeyboardInterrupt:
+                self._flush()
+            except (KeyboardInterrupt, ScoringError):
                 self._flush()
                 raise
             self._display.end()
         return failed | {name: self._finish(name) for name in self._writers if name not in failed}
 
     def _take(self, item: Scored) -> None:
-        self._writers[item.detector].add(item.block)
+        self._display.advance(self._writers[item.detector].add(item.block))
         self._forward[item.detector] += item.forward_seconds
         self._seconds[item.detector].append(item.block["seconds"].to_numpy())
-        notes = item.block["note"]
-        if not self._first_failure[item.detector] and notes.any():
-            self._first_failure[item.detector] = str(notes[notes != ""].iloc[0])
-        self._display.advance(len(item.block))
 
     def _flush(self) -> None:
         for writer in self._writers.values():
@@ -295,14 +308,15 @@ class _Pass:
             "real_time_factor": round(self._forward[name] / audio_seconds, 6) if measured else None,
             "peak_memory_bytes": environment.peak_memory_bytes(self._device),
         }
-        facts = {"timings": timings, "first_failure": self._first_failure[name]}
-        return self._writers[name].finish({**facts, "finished": datetime.now(UTC).isoformat(timespec="seconds")})
+        finished = datetime.now(UTC).isoformat(timespec="seconds")
+        return self._writers[name].finish({"timings": timings, "finished": finished})
 
     def _reuse(self, pair: Planned) -> None:
         """Take over the scores of trials that a sibling list, another phase of the corpus, shares with this one."""
-        card = self._dataset.card
+        card, cards = self._dataset.card, self._ws.datasets.cards.values()
         family = card.sibling_of or card.name
-        siblings = [c.name for c in self._ws.datasets.cards.values() if family in (c.name, c.sibling_of)]
+        # Among files of the user's own the same trial may be another recording by now.
+        siblings = [c.name for c in cards if family in (c.name, c.sibling_of) and not c.own_files]
         writer = self._writers[pair.card.name]
         for sibling in siblings if card.name in siblings else []:
             for cell in self._ws.store.pair(sibling, pair.card.name) if sibling != card.name else []:
@@ -338,5 +352,9 @@ def scorer(card: DetectorCard, checkpoint: Checkpoint | None) -> Scorer:
 
 
 def default_workers(device: str) -> int:
-    """Decode processes: as many as keep a GPU fed; one beside a CPU that computes the scores."""
-    return 1 if device == "cpu" else min(8, max(1, int(environment.hardware("cpu")["cores"]) - 1))
+    """Decode processes: as many as keep a GPU fed; on a CPU one for four cores, which the detectors need themselves.
+
+    With two cores, a worker beside two threads of the detector made the pass slower (benchmarks/scoring.py).
+    """
+    cores = int(environment.hardware("cpu")["cores"])
+    return cores // 4 if device == "cpu" else min(8, max(1, cores - 1))

@@ -179,6 +179,7 @@ def score_trials(
         reader,
         batch_size=None,
         sampler=needed,
+        collate_fn=_unchanged,
         num_workers=min(workers, len(needed)),
         prefetch_factor=4 if min(workers, len(needed)) else None,
         pin_memory=target.type == "cuda",
@@ -200,6 +201,11 @@ def _failed(name: str, error: Exception) -> Failed:
         return Failed(name, error)
     reason = ScoringError(f"{type(error).__name__}: {error}", where=f"detector {name}")
     return Failed(name, reason, "".join(traceback.format_exception(error)))
+
+
+def _unchanged(batch: Any) -> Any:
+    """Torch would make tensors of the arrays, and numpy takes a tensor of one truth value for an index."""
+    return batch
 
 
 def _decoded(loader: DataLoader[Batch]) -> Iterator[Batch]:

@@ -178,15 +178,20 @@ class CellWriter:
             self._blocks = [block[block["score"].notna()] for block in blocks]
         known = np.zeros(len(self._ids), dtype=bool)
         for block in self._blocks:
-            rows = self._ids.get_indexer(pd.Index(block["trial"]))
-            if (rows < 0).any():
-                raise StoreError(
-                    "stored scores name a trial that is not in the list of this cell",
-                    where=self._folder,
-                    remedy="delete this folder and run again",
-                )
-            known[rows] = True
+            known[self._rows(block)] = True
         return known
+
+    def _rows(self, block: pd.DataFrame) -> np.ndarray:
+        """The row of each trial of a block in the trial list."""
+        rows: np.ndarray = self._ids.get_indexer(pd.Index(block["trial"]))
+        if (rows < 0).any():
+            stranger = block["trial"].iloc[int((rows < 0).argmax())]
+            raise StoreError(
+                f"trial {stranger!r} has a score but is not in the list of this cell",
+                where=self._folder,
+                remedy="delete this folder and run again",
+            )
+        return rows
 
     def reuse(self, scores: pd.DataFrame) -> None:
         """Take over scores that another list's cell of the same scorer has for trials of this one."""
@@ -195,12 +200,16 @@ class CellWriter:
         wanted[wanted] = ~self.known[rows[wanted]]
         if wanted.any():
             self.add(scores[wanted])
-            self.known[rows[wanted]] = True
             self.flush()
 
-    def add(self, block: pd.DataFrame) -> None:
+    def add(self, block: pd.DataFrame) -> int:
+        """Take a block; how many of its trials were not known before."""
+        rows = self._rows(block)
+        new = int((~self.known[rows]).sum())
+        self.known[rows] = True
         self._blocks.append(block)
         self._unwritten.append(block)
+        return new
 
     def flush(self) -> None:
         """Write what was added since the last flush as one part."""
@@ -306,14 +315,14 @@ def atomically(place: Path, write: Callable[[Path], object]) -> None:
     part = place.with_name(f".{uuid.uuid4().hex}.part")
     with _explained(place):
         try:
-            for attempt in (1, 2, 3):
+            for attempts_left in reversed(range(10)):
                 try:
                     place.parent.mkdir(parents=True, exist_ok=True)
                     write(part)
                     part.replace(place)
                     break
-                except FileNotFoundError:  # another run has just removed the emptied folder
-                    if attempt == 3:
+                except (FileNotFoundError, FileExistsError):  # another run is just removing the emptied folder
+                    if not attempts_left:
                         raise
         finally:
             part.unlink(missing_ok=True)

@@ -13,6 +13,7 @@ import pickle
 import re
 import warnings
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +23,6 @@ import torch
 
 from bench.cards import DetectorCard
 from bench.errors import Blocked, WeightsError
-
 
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
@@ -90,17 +90,16 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             state = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         reason = str(error).partition("GLOBAL ")[2].split(" ")[0]
-        raise WeightsError(
-            f"refused: {f'a pickle that asks for {reason}' if reason else 'not a file of plain tensors'}",
-            where=path,
-            remedy="it may run code when loaded; get the weights as plain tensors or safetensors from their publisher",
-        ) from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, TypeError, IndexError) as error:
-        # Whatever a damaged or hostile file makes the reader stumble over, it is not a checkpoint.
-        first = re.split(r"\.? *\n|\. ", str(error))[0] or type(error).__name__
-        raise WeightsError(
-            f"not readable as a torch checkpoint: {first}", where=path, remedy="fetch it again"
-        ) from None
+        what = "not a file of plain tensors: a damaged download, or a pickle of another kind"
+        if reason:
+            what = f"refused: this file is a pickle that asks for {reason}; it may run code when loaded"
+        remedy = "get the weights as plain tensors or safetensors from their publisher"
+        raise WeightsError(what, where=path, remedy=remedy) from None
+    except Exception as error:  # whatever a damaged file makes the reader stumble over, it is not a checkpoint
+        # The first sentence: torch goes on with advice to switch the safe reading off.
+        said = ": ".join(filter(None, (type(error).__name__, re.split(r"\.? *\n|\. ", str(error))[0])))
+        what = f"not readable as a torch checkpoint ({said})"
+        raise WeightsError(what, where=path, remedy="fetch it again") from None
     if not isinstance(state, Mapping) or not all(isinstance(k, str) and _is_plain(v) for k, v in state.items()):
         raise WeightsError("not a mapping of names to tensors", where=path, remedy="save the model's state_dict alone")
     return dict(state)
@@ -126,14 +125,14 @@ def load_into(model: torch.nn.Module, path: Path) -> None:
     common = wanted.keys() & tensors.keys()
     shape = {key for key in common if wanted[key].shape != tensors[key].shape}
     kind = {key for key in common if not _converts(tensors[key].dtype, wanted[key].dtype)}
+    fitting = {key: tensors[key].to(wanted[key].dtype) for key in common - shape - kind}
+    broken = {key for key, value in fitting.items() if not value.isfinite().all()}
     problems = [
         *_named("missing", wanted.keys() - tensors.keys()),
         *_named("unknown", tensors.keys() - wanted.keys()),
         *_named("of another shape", shape),
         *_named("of another type", kind),
-        *_named(
-            "not finite", [k for k in common - shape - kind if not tensors[k].to(wanted[k].dtype).isfinite().all()]
-        ),
+        *_named("not finite", broken),
     ]
     if problems:
         raise WeightsError(
@@ -149,7 +148,7 @@ def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:
     return given == wanted or {given, wanted} <= FLOATS
 
 
-def _named(what: str, keys: Sequence[str] | set[str]) -> list[str]:
+def _named(what: str, keys: AbstractSet[str]) -> list[str]:
     """`3 tensors missing (a, b, c)`, or nothing."""
     if not keys:
         return []

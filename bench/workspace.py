@@ -107,9 +107,10 @@ class Workspace:
         def load() -> Dataset:
             card = self.dataset_card(name)
             place = self.options.data.get(name) or self.options.data.get(card.sibling_of or "")
-            return corpora.load(card, place or self.options.data_root, make=self._make)
+            root = self.options.data_root if card.own_files or place is None else place  # an own card names its place
+            return corpora.load(card, root, make=self._make)
 
-        return self._once(("dataset", name), load)
+        return self.once(("dataset", name), load)
 
     def evaluated(self, name: str) -> Dataset:
         """The dataset to score: the whole one, or with `limit` a sample under a name of its own.
@@ -125,7 +126,7 @@ class Workspace:
 
     def missing_audio(self, name: str) -> list[int]:
         """Row numbers of the whole dataset whose audio file is not here."""
-        return self._once(("audio", name), lambda: corpora.missing_audio(self.dataset(name).trials))
+        return self.once(("audio", name), lambda: corpora.missing_audio(self.dataset(name).trials))
 
     def trained(self, card: DetectorCard) -> TrainedWeights:
         """Where the weights of a card with a recipe lie.
@@ -157,10 +158,10 @@ class Workspace:
         if card.recipe is not None:
             return self.trained(card).checkpoint
         if card.weights is not None:
-            return self._once(("weights", card.name), lambda: weights.find(card, self.options.weights))
+            return self.once(("weights", card.name), lambda: weights.find(card, self.options.weights))
         return None
 
-    def _once(self, key: tuple[str, str], look_up: Callable[[], T]) -> T:
+    def once(self, key: tuple[str, str], look_up: Callable[[], T]) -> T:
         """The answer of the first look-up, an error included: a corpus is read and a checkpoint hashed once a run."""
         if key not in self._found:
             try:

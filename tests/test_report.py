@@ -53,13 +53,13 @@ def put(
         "key": "0" * 64,
         "dataset": {"name": dataset, "digest": digest(trials), **COUNTS, "warnings": list(warnings)},
         "detector": {"name": name, "title": f"Title of {name}", "family": "fam", "licence": "MIT", **(detector or {})},
-        "first_failure": "t0.wav: not audio",
         "precision": "fp32",
         "timings": {"audio_seconds_per_second": 1234.4},
         **manifest,
     }
     writer = CellWriter(store, facts, trials)
-    writer.add(pd.DataFrame({"trial": trials["trial"], "score": scores, "seconds": 1.0, "note": ""}))
+    notes = ["t0.wav: not audio" if score != score else "" for score in scores]
+    writer.add(pd.DataFrame({"trial": trials["trial"], "score": scores, "seconds": 1.0, "note": notes}))
     writer.finish({})
 
 

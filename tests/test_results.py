@@ -49,7 +49,6 @@ def put(
         "key": f"{detector}{dataset}".encode().hex().ljust(64, "0"),
         "dataset": {"name": dataset, "digest": identity, **counts, "spoof": len(trials) - counts["bonafide"]},
         "detector": {"name": detector, "decision": decision},
-        "first_failure": "x.wav: not audio",
         **manifest,
     }
     writer = CellWriter(store, about, trials)

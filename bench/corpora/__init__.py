@@ -53,6 +53,8 @@ class Dataset:
         return {
             "name": self.name,
             "title": self.card.title,
+            "summary": self.card.summary,
+            "notes": list(self.card.notes),
             "licence": self.card.licence,
             "digest": self.digest,
             "trials": len(labels),
@@ -127,7 +129,7 @@ def own_card(name: str, place: Path) -> DatasetCard:
 
 def missing_audio(trials: pd.DataFrame) -> list[int]:
     """Positions of the rows whose audio file is absent; 600,000 rows take about a second."""
-    return missing(trials["path"])
+    return missing(trials["path"].tolist())
 
 
 def fingerprint(trials: pd.DataFrame) -> str:

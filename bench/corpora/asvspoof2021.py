@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import absent, finish, locate, plain_names, read_protocol, under
+from bench.corpora.files import absent, finish, head, locate, plain_names, read_protocol, under
 from bench.errors import DataError, unknown
 
 KEY = "trial_metadata.txt"
@@ -97,8 +97,7 @@ def _key(root: Path, track: str, places: Sequence[str]) -> Path:
 
 def _first_prefix(key: Path) -> str:
     """What the first trial id of a key begins with, e.g. `DF_E_`."""
-    with key.open("rb") as stream:
-        fields = stream.readline(10_000).split()
+    fields = head(key).split()
     return fields[1][:5].decode(errors="replace") if len(fields) > 1 else ""
 
 

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.csv as arrow_csv
+from pyarrow import compute
 
 from bench.errors import Blocked, DataError
 from bench.trials import AUDIO_SUFFIXES, BONAFIDE, SPOOF_ATTRIBUTES, parse_labels, trial_id, validate
@@ -22,6 +23,7 @@ Lines: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
 UNUSED = "unused"  # the columns of a protocol that say nothing; `finish` drops them
 DELIMITERS = ",\t;|"
+BOM = b"\xef\xbb\xbf"
 
 
 class Rows(NamedTuple):
@@ -128,7 +130,7 @@ def missing(paths: Iterable[str]) -> list[int]:
     """Positions of the paths at which there is no file. Folders are listed once each, files not asked one by one."""
     present: dict[str, set[str]] = {}
     absent = []
-    for position, path in enumerate(list(paths)):
+    for position, path in enumerate(paths):
         folder, _, name = path.rpartition("/")
         if folder not in present:
             present[folder] = _files_in(folder or "/")
@@ -252,8 +254,10 @@ def _quickly(raw: bytes, columns: Sequence[str]) -> pd.DataFrame | None:
         )
     except pa.ArrowInvalid:
         return None
-    frame: pd.DataFrame = table.to_pandas().astype("str")
-    return None if any((frame[column] == "").any() for column in frame) else frame
+    if any(compute.any(compute.equal(column, "")).as_py() for column in table.columns):
+        return None
+    frame: pd.DataFrame = table.to_pandas()
+    return frame.astype("str")
 
 
 def read_table(file: Path, needed: Sequence[str], *, delimiters: str = DELIMITERS, quotes: bool = True) -> Rows:
@@ -350,11 +354,26 @@ def finish(rows: Rows, file: Path) -> pd.DataFrame:
     return validate(table, file, rows.lines)
 
 
+def head(file: Path) -> bytes:
+    """The first 10,000 bytes of a file, enough to tell what it is; without byte order mark and leading blanks."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(10_000).removeprefix(BOM).lstrip()
+    except OSError as error:
+        raise _unreadable(file, error) from error
+
+
 def _bytes(file: Path) -> bytes:
     try:
-        return file.read_bytes().removeprefix(b"\xef\xbb\xbf")
+        return file.read_bytes().removeprefix(BOM)
     except OSError as error:
-        raise DataError(f"the file cannot be read: {error.strerror}", where=file) from error
+        raise _unreadable(file, error) from error
+
+
+def _unreadable(file: Path, error: OSError) -> DataError:
+    return DataError(
+        f"the file cannot be read: {error.strerror}", where=file, remedy="check that it is a file of yours"
+    )
 
 
 def _decoded(raw: bytes, file: Path, line: int = 1) -> str:

@@ -19,6 +19,7 @@ from bench.corpora.files import (
     absent,
     finish,
     first,
+    head,
     locate,
     plain_names,
     read_protocol,
@@ -61,9 +62,7 @@ def read(root: Path, *, places: Sequence[str], key: str | None = None) -> pd.Dat
 
 
 def _key(file: Path) -> Rows:
-    with file.open("rb") as stream:
-        has_header = b"," in stream.readline()
-    if not has_header:
+    if b"," not in head(file).partition(b"\n")[0]:
         return read_protocol(file, KEY_COLUMNS)
     rows = read_table(file, NEEDED, delimiters=",")
     names = rows.table["file"]

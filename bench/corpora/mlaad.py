@@ -62,7 +62,7 @@ def read(
     source = next((place for place in candidates if _languages(place, language)), None)
     tables = [_spoof(folder / model, source or candidates[0]) for model in _models(folder, models)]
     spoof = pd.concat(tables, ignore_index=True)
-    heard = len(missing(spoof["path"])) < len(spoof)
+    heard = len(missing(spoof["path"].tolist())) < len(spoof)
     if source is None and (heard or bona_fide != "matched"):
         raise absent(f"M-AILABS ({language}_*), the bona fide side of MLAAD,", candidates, root)
     if source is None or bona_fide == "matched":
@@ -120,7 +120,7 @@ def _spoof(model: Path, source: Path) -> pd.DataFrame:
 def _matched(spoof: pd.DataFrame, must_exist: bool) -> pd.DataFrame:
     """The originals that the spoof names, each once."""
     named = spoof.drop_duplicates("original", ignore_index=True)
-    lost = missing(named["original_path"]) if must_exist else []
+    lost = missing(named["original_path"].tolist()) if must_exist else []
     if lost:
         mention = named.iloc[lost[0]]
         raise DataError(

@@ -34,7 +34,8 @@ def read(root: Path, *, file: str) -> pd.DataFrame:
     """
     place = first([root / file], "the list of trials", root)
     rows = read_table(place, NEEDED)
-    paths, ids = inside(rows.table["path"], [place.parent, root], place, rows.lines)
+    roots = [place.parent, root] if root.is_dir() else [place.parent]
+    paths, ids = inside(rows.table["path"], roots, place, rows.lines)
     rows.table["path"] = paths
     rows.table["trial"] = trial_ids(rows.table["trial"]) if "trial" in rows.table else ids
     return finish(rows, place)

@@ -23,7 +23,7 @@ import torch
 from bench import audio, environment
 from bench.cards import AudioRecipe, DetectorCard, Recipe
 from bench.corpora import Dataset
-from bench.errors import CardError
+from bench.errors import BenchError, CardError
 from bench.scoring import build_model
 from bench.store import atomically, write_json
 from bench.trials import is_bonafide
@@ -70,14 +70,24 @@ def recipe_key(card: DetectorCard, digest: str, version: int, files: str | None 
 
 
 def train(card: DetectorCard, dataset: Dataset, folder: Path, progress: Callable[[int], None]) -> Path:
-    """Carry out a card's recipe and write model.safetensors and train.json into `folder`; returns the weights file."""
+    """Carry out a card's recipe and write model.safetensors and train.json into `folder`; returns the weights file.
+
+    Raises:
+        BenchError: the data cannot be trained on, or `fit`, maybe a user's own code, failed: then with its exception as
+            the cause.
+    """
     recipe = _recipe(card)
     model = build_model(card.model, card.arguments, card.name)
     fit: Callable[..., None] | None = getattr(model, "fit", None)  # a module's own attributes are typed as tensors
     if fit is None:
         raise CardError(f"{card.model} cannot be trained: it has no `fit`", where=f"detector card {card.name}")
     started = time.perf_counter()
-    fit(Utterances(dataset, card.audio, progress), recipe.seed, **recipe.arguments)
+    try:
+        fit(Utterances(dataset, card.audio, progress), recipe.seed, **recipe.arguments)
+    except BenchError:
+        raise
+    except Exception as error:
+        raise BenchError(f"{type(error).__name__}: {error}", where=f"`fit` of {card.model}") from error
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     weights = folder / WEIGHTS_FILE
     record = {

@@ -1,0 +1,511 @@
+"""The contract of every card that ships, and what the registry accepts and refuses."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import pkgutil
+import re
+import shutil
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import bench
+from bench import cards
+from bench.cards import DatasetCard, DetectorCard
+from bench.errors import CardError, UsageError
+from bench.scoring import build_model, model_version
+
+ROOT = Path(__file__).resolve().parent.parent
+DETECTORS = cards.detectors()
+DATASETS = cards.datasets()
+
+OWN = """\
+name: own
+title: Own
+summary: A detector of the user's.
+licence: MIT
+family: chance
+model: bench.models.probes:Random
+audio:
+  window: none
+"""
+OWN_SET = """\
+name: own-set
+title: Own set
+summary: A corpus of the user's.
+licence: MIT
+reader: bench.corpora.protocol_csv:read
+obtain: ask me
+"""
+
+Write = Callable[..., Path]
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    """Writes cards into a folder of the user's own and returns it: `write(own=TEXT, ...)`."""
+
+    def write_cards(**texts: str | bytes) -> Path:
+        for name, text in texts.items():
+            (tmp_path / f"{name}.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+        return tmp_path
+
+    return write_cards
+
+
+def refusal(folder: Path, name: str = "own") -> CardError:
+    with pytest.raises(CardError) as caught:
+        _ = cards.detectors(folder)[name]
+    return caught.value
+
+
+# Every card that ships
+
+
+def test_the_folders_are_the_registry() -> None:
+    """As many cards as files, each named as its file, in order; and some of both kinds."""
+    for registry, folder in ((DETECTORS, "detectors"), (DATASETS, "datasets")):
+        stems = sorted(file.stem for file in (ROOT / folder).iterdir())
+        assert sorted(registry.cards) == sorted(registry.names) == stems
+        assert stems
+
+
+@pytest.mark.parametrize("name", DETECTORS.names)
+def test_detector_card(name: str) -> None:
+    """Its class builds with its arguments, its datasets exist, and it says where its weights come from."""
+    card = DETECTORS[name]
+    with torch.device("meta"):  # the largest have a billion parameters
+        model = build_model(card.model, card.arguments, name)
+    assert model_version(card.model, name) >= 1
+    assert model.training is True  # nothing in a constructor decides the mode for the harness
+    if card.recipe:
+        assert callable(getattr(model, "fit", None))
+        assert card.recipe.train in DATASETS and card.recipe.train in card.trained_on
+    if card.weights:
+        assert card.weights.source.startswith("https://")
+    assert all(published.dataset in DATASETS and published.source for published in card.published)
+    assert len({p.dataset + p.source + p.note for p in card.published}) == len(card.published)
+    _check_texts(card)
+
+
+@pytest.mark.parametrize("name", DETECTORS.names)
+def test_training_corpora_of_a_detector_are_no_misspelt_datasets(name: str) -> None:
+    """`trained_on` and `selected_on` name dataset cards, or corpora without a card whose names are like no card's."""
+    card = DETECTORS[name]
+    without = [corpus for corpus in (*card.trained_on, *card.selected_on) if corpus not in DATASETS]
+    near = {corpus: difflib.get_close_matches(corpus, DATASETS.names, n=1, cutoff=0.85) for corpus in without}
+    assert not any(near.values()), near
+
+
+@pytest.mark.parametrize("name", DATASETS.names)
+def test_dataset_card(name: str) -> None:
+    """Its reader exists, its counts add up, its sibling is a dataset, and it says how to obtain the corpus."""
+    card = DATASETS[name]
+    assert callable(cards.resolve(card.reader, name))
+    assert card.obtain
+    if card.counts:
+        assert card.counts.bonafide + card.counts.spoof == card.counts.trials
+    if card.sibling_of:
+        sibling = DATASETS[card.sibling_of]
+        assert sibling.sibling_of is None and not card.listed
+    _check_texts(card)
+
+
+def _check_texts(card: DetectorCard | DatasetCard) -> None:
+    """Texts are one line without stray white space; links are links."""
+    for text in (card.title, card.summary, card.licence, *card.notes):
+        assert text and text == " ".join(text.split()), text
+    assert card.code == "" or card.code.startswith("https://")
+    assert card.paper == "" or "https://" in card.paper
+
+
+def test_a_hash_on_a_card_is_a_sha256() -> None:
+    """64 lower-case hexadecimal digits, another for each file: shipped cards do not verify one file by two hashes."""
+    weights = [card.weights for card in DETECTORS.cards.values() if card.weights and card.weights.sha256]
+    assert all(re.fullmatch("[0-9a-f]{64}", str(w.sha256)) for w in weights)
+    assert (
+        len({w.file for w in weights}) == len({w.sha256 for w in weights}) == len({(w.file, w.sha256) for w in weights})
+    )
+
+
+def test_the_listed_datasets_leave_siblings_and_training_splits_out() -> None:
+    """`--datasets all` is the five corpora people report, and no trial twice."""
+    assert set(DATASETS.select(["all"])) == {"asvspoof2019-la", "asvspoof2021-la", "asvspoof2021-df", "itw", "mlaad-en"}
+
+
+def test_no_folder_of_cards_can_be_imported() -> None:
+    """No Python in detectors/, datasets/ and reports/: they would hide the packages of these names."""
+    for folder in ("detectors", "datasets", "reports"):
+        assert not [*(ROOT / folder).rglob("*.py"), *(ROOT / folder).rglob("*.pth")]
+
+
+def test_every_module_can_be_imported() -> None:
+    """No module of the package needs more than the dependencies."""
+    modules = [module.name for module in pkgutil.walk_packages(bench.__path__, "bench.")]
+    assert "bench.cards" in modules
+    for module in modules:
+        importlib.import_module(module)
+
+
+def test_cards_import_no_network() -> None:
+    """Listing detectors costs no import of torch."""
+    code = "import sys; from bench import cards; cards.detectors().cards; sys.exit('torch' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
+
+
+def test_an_installed_wheel_finds_its_cards_beside_a_foreign_folder(tmp_path: Path) -> None:
+    """The wheel holds every card and template, and a package `datasets` of somebody else's is not looked into."""
+    pytest.importorskip("setuptools")
+    source, site = tmp_path / "source", tmp_path / "site"
+    for folder in ("bench", "detectors", "datasets", "reports"):
+        shutil.copytree(ROOT / folder, source / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / file, source)
+    build = "import setuptools.build_meta as backend; backend.build_wheel('.')"
+    subprocess.run([sys.executable, "-c", build], cwd=source, check=True, capture_output=True)
+    with zipfile.ZipFile(next(source.glob("*.whl"))) as wheel:
+        assert {name.split("/")[0] for name in wheel.namelist() if "dist-info" not in name} == {"bench"}
+        wheel.extractall(site)
+    (site / "datasets").mkdir()
+    (site / "datasets" / "__init__.py").touch()
+    (site / "datasets" / "foreign.yaml").write_text("name: foreign")
+    code = f"""if True:
+        import sys; sys.path.insert(0, {str(site)!r})
+        from bench import cards
+        print(cards.__file__, *cards.detectors().cards, *cards.datasets().cards, cards.shipped("reports"))"""
+    ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
+    module, *names, reports = ran.stdout.split()
+    assert Path(module) == site / "bench" / "cards.py"
+    assert names == [*DETECTORS.names, *DATASETS.names]
+    assert _files(Path(reports)) == _files(ROOT / "reports")
+
+
+def _files(folder: Path) -> set[str]:
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
+
+
+# Cards of a user's own
+
+
+def test_a_folder_of_ones_own_adds_to_the_shipped_cards(write: Write) -> None:
+    """Detectors and datasets may lie in one folder, at any depth, beside files that are no cards."""
+    folder = write(own=OWN)
+    (folder / "deep").mkdir()
+    (folder / "deep" / "set.yml").write_text(OWN_SET)
+    (folder / "README.md").write_text("notes")
+    assert cards.detectors(folder).names == [*DETECTORS.names, "own"]
+    assert cards.datasets(folder).names == [*DATASETS.names, "own-set"]
+    assert cards.detectors(folder)["own"].audio.rate == 16_000
+
+
+def test_a_card_that_extends_is_of_the_kind_of_its_parent(write: Write) -> None:
+    """Through any number of cards, shipped or one's own."""
+    folder = write(
+        own=OWN_SET,
+        child="name: child\nextends: own-set\ntitle: Child\n",
+        grandchild="name: grandchild\nextends: child\n",
+        shipped="name: my-itw\nextends: itw\n",
+        detector="name: my-random\nextends: random\n",
+    )
+    assert set(cards.datasets(folder).names) - set(DATASETS.names) == {"own-set", "child", "grandchild", "my-itw"}
+    assert set(cards.detectors(folder).names) - set(DETECTORS.names) == {"my-random"}
+    assert cards.datasets(folder)["grandchild"].title == "Child"
+
+
+def test_extending_merges_mappings_and_replaces_the_rest(write: Write) -> None:
+    """`extends` takes over every field, mappings field by field; lists are replaced."""
+    parent = DETECTORS["aasist"]
+    folder = write(
+        own="name: own\nextends: aasist\naudio: {samples: 32000}\nnotes: [mine]\narguments: {first_conv: 64}\n"
+    )
+    own = cards.detectors(folder)["own"]
+    assert own.audio == parent.audio.model_copy(update={"samples": 32_000})
+    assert own.notes == ("mine",)
+    assert own.arguments == {**parent.arguments, "first_conv": 64}
+    assert (own.model, own.licence, own.weights) == (parent.model, parent.licence, parent.weights)
+
+
+def test_what_was_said_of_the_parent_is_not_inherited(write: Write) -> None:
+    """Published numbers, counts and being unlisted belong to the very card."""
+    folder = write(
+        a="name: a\nextends: aasist\n",
+        b="name: b\nextends: itw\n",
+        c="name: c\nextends: lfcc-gmm-demo\n",
+    )
+    assert DETECTORS["aasist"].published and cards.detectors(folder)["a"].published == ()
+    assert DATASETS["itw"].counts and cards.datasets(folder)["b"].counts is None
+    assert not DETECTORS["lfcc-gmm-demo"].listed and cards.detectors(folder)["c"].listed
+
+
+def test_extending_nobody_or_oneself_is_an_error(write: Write) -> None:
+    """A parent that is unknown comes with the nearest name, a circle is drawn."""
+    error = refusal(write(own="title: t\nname: own\nextends: aasits\n"))
+    assert error.what == "`extends`: no detector is called 'aasits'"
+    assert str(error.where).endswith("own.yaml, line 3") and str(error.remedy).startswith("did you mean aasist")
+    error = refusal(write(own="name: own\nextends: two\n", two="name: two\nextends: own\n"))
+    assert error.what == "`extends` runs in a circle: own -> two -> own"
+    assert refusal(write(own="name: own\nextends: own\n", two="name: two\nextends: random\n")).what.endswith(
+        "own -> own"
+    )
+    assert (
+        refusal(write(own="name: own\nextends: [aasist]\n")).what == "`extends`: no detector is called \"['aasist']\""
+    )
+
+
+def test_a_mistake_of_the_parent_is_told_with_the_parents_file(write: Write) -> None:
+    """Not with a line of the card that extends it."""
+    error = refusal(write(parent=OWN.replace("own", "base") + "nots: []\n", own="name: own\nextends: base\n"))
+    assert str(error.where).endswith("parent.yaml, line 9")
+
+
+def test_a_name_can_be_given_once(write: Write) -> None:
+    """Two cards of one name, in the folder or beside the shipped ones, are an error that names both files."""
+    error = refusal(write(own=OWN, two="title: t\n" + OWN.replace("title: Own\n", "")))
+    assert error.what == "'own' is the name of two cards"
+    assert str(error.where).endswith("two.yaml, line 2") and str(error.remedy).endswith("own.yaml")
+    with pytest.raises(CardError, match="'aasist' is the name of two cards"):
+        cards.detectors(write(own=OWN.replace("own", "aasist"), two=OWN.replace("own", "two")))
+
+
+@pytest.mark.parametrize(
+    ("text", "what", "line", "remedy"),
+    [
+        (OWN + "sumary: x\n", "unknown field `sumary`", 9, "did you mean `summary`?"),
+        (OWN.replace("model:", "modle:"), "unknown field `modle` (and 1 more)", 6, "did you mean `model`?"),
+        (OWN.replace("name: own", "name: own\nextend: random"), "unknown field `extend`", 2, "did you mean `extends`?"),
+        (OWN + "  epsilom: 1\n", "unknown field `audio.epsilom`", 9, "did you mean `epsilon`?"),
+        (
+            OWN + "published:\n  - {dataset: itw, eer: 1, source: s}\n  - dataset: itw\n    eerr: 2\n",
+            "unknown field `published.1.eerr` (and 2 more)",
+            12,
+            "did you mean `eer`?",
+        ),
+        (OWN + "  zzz: 1\n", "unknown field `audio.zzz`", 9, "fields here: rate, window, samples, epsilon"),
+        (OWN.replace("title: Own\n", ""), "the field `title` is missing", 1, None),
+        (
+            OWN.replace("none", "tiled"),
+            "`audio.window`: Input should be 'tile', 'pad', 'whole', 'facts' or 'none'",
+            8,
+            None,
+        ),
+        (
+            OWN.replace("none", "tile"),
+            "`audio`: `samples` goes with the windows `tile` and `pad`, and only with them",
+            7,
+            None,
+        ),
+        (OWN + "  epsilon: .nan\n", "`audio.epsilon`: Input should be a finite number", 9, None),
+        (OWN + "  epsilon: 0\n", "`audio.epsilon`: Input should be greater than 0", 9, None),
+        (OWN + "  rate: 0\n", "`audio.rate`: Input should be greater than or equal to 1000", 9, None),
+        (OWN + "licence: GPL\n", "not valid YAML: `licence` is given twice", 9, None),
+        (OWN + "  window: tile\n", "not valid YAML: `window` is given twice", 9, None),
+        (OWN + "paper: 2021-13-01\n", "not valid YAML: '2021-13-01' is no timestamp", 9, None),
+        (OWN + "paper: [\n", "not valid YAML: expected the node content, but found '<stream end>'", 10, None),
+        (OWN + "? [a]\n: b\n", "not valid YAML: found unhashable key", 9, None),
+        ("- a\n- b\n", "a card is a mapping of field names to values", 1, None),
+        ("", "a card is a mapping of field names to values", 1, None),
+        ("1: a\n", "a card is a mapping of field names to values", 1, None),
+        ("title: a\n", "a card needs a `name`, a string other than `all`", 1, None),
+        ("title: a\nname: 2019\n", "a card needs a `name`, a string other than `all`", 2, None),
+        (OWN.replace("own", "all"), "a card needs a `name`, a string other than `all`", 1, None),
+    ],
+)
+def test_a_mistake_is_told_with_file_and_line(
+    write: Write, text: str, what: str, line: int, remedy: str | None
+) -> None:
+    """What is wrong, in which line of which file, and the field that was probably meant."""
+    error = refusal(write(own=text))
+    assert error.what == what
+    assert str(error.where).endswith(f"own.yaml, line {line}")
+    assert error.remedy == remedy
+
+
+def test_weights_and_recipe_exclude_each_other(write: Write) -> None:
+    """A card has one origin of its weights."""
+    both = OWN + "weights: {file: a, source: b, licence: c}\nrecipe: {train: demo-train}\n"
+    assert "`weights` (released) and `recipe` (trained here) exclude each other" in refusal(write(own=both)).what
+
+
+@pytest.mark.parametrize("file", ["a/b.pth", "..\\b.pth", "", "a\nb"])
+def test_a_weights_file_is_a_name_without_a_folder(write: Write, file: str) -> None:
+    """No path leads out of the weights folders."""
+    text = OWN + f"weights: {{file: {file!r}, source: b, licence: c}}\n".replace("'", '"')
+    assert refusal(write(own=text)).what.startswith("`weights.file`: String should match pattern")
+
+
+@pytest.mark.parametrize("sha256", ["A" * 64, "a" * 63, "a" * 65, "g" * 64])
+def test_a_hash_is_checked_when_the_card_is_read(write: Write, sha256: str) -> None:
+    """A hash with a digit missing would look like a wrong download."""
+    text = OWN + f"weights: {{file: a, source: b, licence: c, sha256: {sha256}}}\n"
+    assert refusal(write(own=text)).what.startswith("`weights.sha256`: String should match pattern")
+
+
+@pytest.mark.parametrize(
+    ("text", "value"), [("1e-7", 1e-7), ("1E-07", 1e-7), ("1.e-7", 1e-7), ("1e0", 1.0), ("0.5", 0.5)]
+)
+def test_numbers_with_an_exponent_are_numbers(write: Write, text: str, value: float) -> None:
+    """YAML 1.1 takes 1e-7 for a string, people do not."""
+    own = cards.detectors(write(own=OWN + f"  epsilon: {text}\narguments: {{x: {text}}}\n"))["own"]
+    assert own.audio.epsilon == value and own.arguments == {"x": value}
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "!!python/object/apply:os.system ['touch {mark}']",
+        "!!python/object/new:subprocess.check_output [['touch', '{mark}']]",
+        "!!python/name:os.system",
+        "!!python/module:bench.cli",
+        "!unknown x",
+    ],
+)
+def test_a_card_executes_nothing(write: Write, tmp_path: Path, value: str) -> None:
+    """Tags that would build Python objects are refused, and nothing has run."""
+    mark = tmp_path / "executed"
+    error = refusal(write(own=OWN + f"paper: {value.format(mark=mark)}\n"))
+    assert error.what.startswith("not valid YAML: could not determine a constructor for the tag")
+    assert str(error.where).endswith("line 9")
+    assert not mark.exists()
+
+
+def test_aliases_are_refused(write: Write) -> None:
+    """A YAML bomb, a structure that holds itself and a merge key all need an alias; a card needs none."""
+    bomb = (
+        OWN
+        + "arguments:\n  a0: &a0 [x, x]\n"
+        + "".join(f"  a{i}: &a{i} [*a{i - 1}, *a{i - 1}]\n" for i in range(1, 40))
+    )
+    for text, line in (
+        (bomb, 11),
+        (OWN + "arguments: &a {x: *a}\n", 9),
+        (OWN + "arguments: &a {x: 1}\nrecipe: {<<: *a}\n", 10),
+    ):
+        error = refusal(write(own=text))
+        assert error.what == "not valid YAML: aliases (`*name`) are not read in a card"
+        assert str(error.where).endswith(f"own.yaml, line {line}")
+
+
+def test_deep_nesting_is_refused(write: Write) -> None:
+    """Ten thousand brackets are an error and no crash."""
+    assert "recursion" in refusal(write(own=OWN + "arguments: " + "[" * 10_000)).what
+
+
+def test_a_card_is_utf8(write: Write) -> None:
+    """Umlauts and a byte order mark are read, Latin-1 is an error that names the file."""
+    own = cards.detectors(write(own=("\ufeff" + OWN + "notes: [Müller]\n").encode()))["own"]
+    assert own.notes == ("Müller",)
+    error = refusal(write(own=OWN.encode() + "notes: [Müller]\n".encode("latin-1")))
+    assert error.what.startswith("not valid YAML: 'utf-8' codec can't decode") and str(error.where).endswith("own.yaml")
+
+
+@pytest.mark.parametrize("name", ["<b>own</b>", "../own", "a/b", "..", "Größe", "a:b", "%2F", "x" * 120])
+def test_strange_names_are_names(write: Write, name: str) -> None:
+    """Whoever writes a name into a path or a page encodes it; a card may have it."""
+    folder = write(own=OWN.replace("own", f'"{name}"', 1))
+    assert cards.detectors(folder)[name].name == name
+    assert cards.detectors(folder).select([name]) == {name: True}
+
+
+@pytest.mark.parametrize("name", ["", "a b", "a,b", "a*", "a?", "[a]", "a\\tb", "a\\nb", "\\0", "x" * 121])
+def test_names_that_a_command_line_cannot_say_are_refused(write: Write, name: str) -> None:
+    """White space, commas, glob characters and control characters separate or choose names."""
+    with pytest.raises(CardError, match="`name`: String should"):
+        _ = cards.detectors(write(own=OWN.replace("own", f'"{name}"', 1))).cards
+
+
+@given(text=st.text(alphabet=st.sampled_from("ab1:-?*&!|>'\"%@`{}[],#~<=\n \t.é\x00"), max_size=60))
+@settings(max_examples=50, deadline=None)
+def test_whatever_is_written_is_a_card_or_a_card_error(text: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """No text makes the reader stumble over anything but its own error."""
+    folder = tmp_path_factory.mktemp("cards")
+    (folder / "own.yaml").write_text(OWN + text, encoding="utf-8")
+    try:
+        assert "own" in cards.detectors(folder).cards
+    except CardError as error:
+        assert "own.yaml" in str(error.where)
+
+
+def test_a_folder_that_is_not_there_or_empty_is_an_error(tmp_path: Path) -> None:
+    """A misspelt `--cards` never means no cards."""
+    with pytest.raises(CardError, match="no such folder of cards"):
+        cards.detectors(tmp_path / "nowhere")
+    with pytest.raises(CardError, match="no card in this folder"):
+        cards.detectors(tmp_path)
+    (tmp_path / "x.yaml").mkdir()
+    with pytest.raises(CardError, match="cannot be read: Is a directory"):
+        cards.detectors(tmp_path)
+
+
+def test_a_card_may_name_the_users_own_code(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`module:Class` from anywhere on the path; what is not there is told with the card."""
+    folder = write(own=OWN.replace("bench.models.probes:Random", "own_code:Net"))
+    (folder / "own_code.py").write_text("import torch\nclass Net(torch.nn.Module): pass\nword = 1\n")
+    monkeypatch.syspath_prepend(folder)
+    assert type(build_model(cards.detectors(folder)["own"].model, {}, "own")).__name__ == "Net"
+    with pytest.raises(CardError, match=r"own_code:Not cannot be loaded.*no attribute 'Not'(.|\n)*where: card"):
+        cards.resolve("own_code:Not", "card own")
+    with pytest.raises(
+        CardError, match=r"cannot be loaded: No module named 'nowhere'(.|\n)*install the module it names"
+    ):
+        cards.resolve("nowhere.at.all:Net", "card own")
+
+
+@pytest.mark.parametrize("model", ["Random", "bench.models.probes", "os:system('x')", "a b:C", ":C", "a:", "../a:C"])
+def test_code_is_named_as_module_and_object(write: Write, model: str) -> None:
+    """`package.module:Name` and nothing else."""
+    error = refusal(write(own=OWN.replace("bench.models.probes:Random", f'"{model}"')))
+    assert error.what.startswith("`model`: String should match pattern")
+
+
+# Choosing by name
+
+
+def test_names_are_chosen_in_the_order_given() -> None:
+    """Single names, lists with commas, white space and empty parts; a name given twice is chosen once."""
+    assert list(DETECTORS.select(["random", "aasist, aasist-l,", "random"])) == ["random", "aasist", "aasist-l"]
+
+
+def test_a_glob_and_all_are_not_explicit_a_name_is() -> None:
+    """Whoever names a card wants to hear that it is blocked; whoever says `all` takes what is ready."""
+    assert DETECTORS.select(["aasist*"]) == {"aasist": False, "aasist-l": False}
+    assert DETECTORS.select(["aasist*,aasist"]) == {"aasist": True, "aasist-l": False}
+    assert DETECTORS.select(["aasist", "aasist*"]) == {"aasist": True, "aasist-l": False}
+    everything = DETECTORS.select(["all"])
+    assert not any(everything.values())
+    assert set(everything) == {name for name, card in DETECTORS.cards.items() if card.listed}
+    assert "lfcc-gmm-demo" not in everything and DETECTORS.select(["*-demo"]) == {"lfcc-gmm-demo": False}
+
+
+@pytest.mark.parametrize(
+    ("patterns", "what", "remedy"),
+    [
+        (["aasits"], "no detector is called 'aasits'", "did you mean aasist"),
+        (["AASIST"], "no detector is called 'AASIST'", "did you mean aasist"),
+        (["zzz*"], "no detector fits 'zzz*'", "see `bench list detectors`"),
+        ([" , "], "no detectors were named", "see `bench list detectors`"),
+        ([], "no detectors were named", "see `bench list detectors`"),
+    ],
+)
+def test_choosing_nothing_is_an_error(patterns: list[str], what: str, remedy: str) -> None:
+    """A misspelt name comes with the nearest ones; nothing is left out silently."""
+    with pytest.raises(UsageError) as caught:
+        DETECTORS.select(patterns)
+    assert caught.value.what == what and str(caught.value.remedy).startswith(remedy)
+
+
+def test_an_unknown_name_is_an_error_when_looked_up() -> None:
+    """The registry is a mapping whose error is a sentence."""
+    assert "aasist" in DETECTORS and "nobody" not in DETECTORS
+    with pytest.raises(
+        UsageError, match="no dataset is called 'asvspoof2021la'\n  remedy: did you mean asvspoof2021-la"
+    ):
+        _ = DATASETS["asvspoof2021la"]

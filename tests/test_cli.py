@@ -1,0 +1,695 @@
+"""The command line as a user meets it: what it prints, what it exits with, what it writes and what it leaves alone."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import pickle
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import click.testing
+import numpy as np
+import pandas as pd
+import pytest
+import soundfile
+
+from bench import cli
+from tests.tiny import World, files_below
+
+RATE = 16_000
+SCRIPT = Path(sys.executable).parent / "bench"
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, no BENCH_* of the user, and an output of a fixed width."""
+    for name in ("DATA", "WEIGHTS", "RESULTS", "CARDS"):
+        monkeypatch.delenv(f"BENCH_{name}", raising=False)
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(cli.out, "width", 160)
+    return place
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    (tmp_path / "world").mkdir()
+    return World(tmp_path / "world")
+
+
+def bench(*arguments: object) -> click.testing.Result:
+    """A command in this process; an exception that is not an exit status is the test's."""
+    return click.testing.CliRunner().invoke(cli.main, [str(argument) for argument in arguments], catch_exceptions=False)
+
+
+def run(*arguments: object) -> click.testing.Result:
+    return bench("run", "--device", "cpu", "--workers", 0, *arguments)
+
+
+def cells(*arguments: object) -> dict[str, dict[str, Any]]:
+    """What `bench show --json` tells, by detector."""
+    shown = bench("show", "--json", *arguments)
+    assert shown.exit_code == 0, shown.output
+    return {cell["detector"]: cell for cell in json.loads(shown.stdout)["cells"]}
+
+
+def tree(folder: Path) -> dict[str, bytes]:
+    return {str(file.relative_to(folder)): file.read_bytes() for file in files_below(folder)}
+
+
+def in_order(text: str, *parts: str) -> bool:
+    """Whether every part is in the text, one after the other."""
+    at = 0
+    for part in parts:
+        at = text.find(part, at)
+        if at < 0:
+            return False
+        at += len(part)
+    return True
+
+
+# --- real audio and released weights ----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def scored(shared: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[tuple[object, ...], Path, str]:
+    """AASIST and AASIST-L on the small In-the-Wild corpus, once: the arguments, the results, what was printed."""
+    results = tmp_path_factory.mktemp("aasist") / "results"
+    places = ("--data-root", shared / "corpora", "--weights", shared / "golden" / "weights", "--results", results)
+    arguments = ("--detectors", "aasist,aasist-l", "--datasets", "itw", *places)
+    ran = bench("run", "--device", "cpu", *arguments)
+    assert ran.exit_code == 0, ran.output
+    return arguments, results, ran.output
+
+
+def test_released_weights_on_real_audio(scored: tuple[tuple[object, ...], Path, str], shared: Path) -> None:
+    """Every score is that of the authors' code within 1e-4, and the EER that of their scores, over 45 and 95 trials."""
+    _, results, output = scored
+    for name, eer in (("aasist", 47.0175), ("aasist-l", 57.8363)):
+        lines = (shared / "golden" / f"{name}_itw_scores.txt").read_text().splitlines()
+        expected = {file.removesuffix(".wav"): float(score) for file, score in map(str.split, lines)}
+        (place,) = (results / "itw" / name).glob("*/scores.parquet")
+        table = pd.read_parquet(place).set_index("trial")["score"]
+        assert len(table) == len(expected) == 140
+        assert max(abs(table[trial] - score) for trial, score in expected.items()) <= 1e-4
+        cell = cells("--results", results, "-d", name)[name]
+        assert (cell["n_bonafide"], cell["n_spoof"], cell["status"]) == (45, 95, "complete")
+        assert round(100 * cell["eer"], 4) == eer
+        assert f"{eer:.4f}" in output
+
+
+def test_the_same_command_scores_nothing(scored: tuple[tuple[object, ...], Path, str]) -> None:
+    """What is finished is not scored again, the output says so, and not a byte of the scores is written anew."""
+    arguments, results, _ = scored
+    before = {file: file.stat().st_mtime_ns for file in results.rglob("scores.parquet")}
+    again = run(*arguments)
+    assert again.exit_code == 0
+    assert "nothing to score: 2 of 2 cells were finished before" in again.output
+    assert "47.0175" in again.output
+    assert "trials to go" not in again.output
+    assert {file: file.stat().st_mtime_ns for file in results.rglob("scores.parquet")} == before
+    plan = json.loads(run(*arguments, "--dry-run", "--json").stdout)["plan"]
+    assert [pair["state"] for pair in plan] == ["done", "done"]
+
+
+def test_all_runs_what_can_run_and_tells_the_rest(shared: Path) -> None:
+    """`all` scores and trains what can be, names what is blocked with reason and remedy, and exits 0."""
+    ran = run("--detectors", "all", "--datasets", "itw", "--limit", 30, "--data-root", shared / "corpora")
+    assert ran.exit_code == 0, ran.output
+    assert "training lfcc-gmm on asvspoof2019-la-train" in ran.stderr
+    assert in_order(
+        ran.stdout, "aasist on itw:30: blocked: the weights AASIST.pth are not here", "remedy: download AASIST"
+    )
+    told = cells()
+    assert {name for name, cell in told.items() if cell["status"] == "blocked"} == {"aasist", "aasist-l"}
+    finished = {name for name, cell in told.items() if cell["status"] == "complete"}
+    assert finished == {"lfcc-gmm", "probe-bandwidth", "probe-duration", "probe-silence", "random"}
+    assert "lfcc-gmm-demo" not in told, "a detector that is not listed is no part of `all`"
+
+
+@pytest.mark.parametrize(("dataset", "bonafide", "spoof"), [("asvspoof2019-la", 14, 23), ("mlaad-en", 14, 25)])
+def test_other_corpora(dataset: str, bonafide: int, spoof: int, shared: Path) -> None:
+    """The other small corpora run too, with globs and comma lists, on all of their trials."""
+    ran = run("-d", "random,probe-*", "-s", dataset, "--data-root", shared / "corpora", "--json")
+    assert ran.exit_code == 0, ran.output
+    told = json.loads(ran.stdout)["cells"]
+    assert [cell["detector"] for cell in told] == ["random", "probe-bandwidth", "probe-duration", "probe-silence"]
+    assert {(cell["n_bonafide"], cell["n_spoof"], cell["status"]) for cell in told} == {(bonafide, spoof, "complete")}
+
+
+def test_import_of_published_scores(shared: Path) -> None:
+    """Scores of a public re-training, 31,779 trials and no audio, have the EER their README gives: 7.8357 %."""
+    scores = shared / "golden" / "scores"
+    arguments = ("sls_v1_itw.txt.gz", "--detector", "sls-v1-released", "--dataset", "itw", "--data-root", scores)
+    taken = bench("import", scores / arguments[0], *arguments[1:])
+    assert taken.exit_code == 0, taken.output
+    assert in_order(taken.stdout, "sls-v1-released", "itw", "7.8357", "31,779", "complete")
+    cell = cells()["sls-v1-released"]
+    assert (cell["imported"], cell["n_bonafide"], cell["n_spoof"]) == (True, 19_963, 11_816)
+    assert round(100 * cell["eer"], 4) == 7.8357
+
+
+# --- names and what blocks --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("detectors", "datasets", "told"),
+    [
+        ("aasistt", "itw", "no detector is called 'aasistt'\n  remedy: did you mean aasist"),
+        ("random", "it-w", "no dataset is called 'it-w'\n  remedy: did you mean itw"),
+        ("nothing-*", "itw", "no detector fits 'nothing-*'"),
+        (",", "itw", "no detectors were named"),
+    ],
+)
+def test_names_that_cannot_be_meant(detectors: str, datasets: str, told: str, elsewhere: Path) -> None:
+    """A name nobody knows is wrong usage, exit 2, with the nearest names; nothing is written."""
+    ran = run("--detectors", detectors, "--datasets", datasets)
+    assert ran.exit_code == 2
+    assert told in ran.stderr
+    assert not list(elsewhere.iterdir())
+
+
+def test_named_and_blocked(world: World) -> None:
+    """What was asked for by name and is not here: exit 1 with reason and remedy, and no claim that it was done."""
+    dataset = run("-d", "random", "-s", "itw")
+    assert dataset.exit_code == 1
+    assert in_order(dataset.stdout, "random on itw: blocked: meta.csv of In-the-Wild is not here", "data/itw", "remedy")
+    assert "finished before" not in dataset.stdout
+    world.dataset("d", range(4))
+    places = ("-s", "d", "--data-root", world.data, "--cards", world.cards)
+    assert run("-d", "aasist,random", *places).exit_code == 1
+    assert run("-d", "aasist*,random", *places).exit_code == 0, "a glob names nothing"
+    assert run("-d", "aasist*", *places).exit_code == 1, "all of it blocked is no success"
+
+
+def test_options_that_cannot_be_meant(world: World, tmp_path: Path) -> None:
+    """Wrong options are exit 2 and say which one: --data, --device, --batch-size, --limit, --cards, a data root."""
+    world.dataset("d", range(4))
+    places = ("-d", "random", "-s", "d", "--data-root", world.data, "--cards", world.cards)
+    for extra, told in (
+        (("--data", "mine"), "'mine' is not NAME=PATH"),
+        (("--data", "mine=nowhere.csv", "-s", "mine"), "nowhere.csv"),
+        (("--device", "tpu"), "'tpu'"),
+        (("--device", "cuda:99"), "cuda:99 is not there"),
+        (("--batch-size", 0), "--batch-size"),
+        (("--limit", 0), "--limit"),
+        (("--cards", tmp_path / "none"), "no such folder of cards"),
+    ):
+        ran = run(*places, *extra)
+        assert (ran.exit_code, told in ran.stderr) == (2, True), ran.output
+    (tmp_path / "file").touch()
+    assert run(*places, "--data-root", tmp_path / "file").exit_code == 2
+
+
+# --- faults of corpora ------------------------------------------------------------------------------------------------
+
+
+class Own:
+    """A list of six files of the user's own beside its folder of audio; half a second each."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.list = folder, folder / "list.csv"
+        (folder / "audio").mkdir(parents=True)
+        for number in range(6):
+            self.audio(f"{number}.wav", np.random.default_rng(number).normal(0, 0.1, RATE // 2))
+        self.lines = ["path,label", *(f"audio/{n}.wav,{'bonafide' if n % 2 else 'spoof'}" for n in range(6))]
+        self.write()
+
+    def audio(self, name: str, wave: np.ndarray, rate: int = RATE, **options: Any) -> Path:
+        soundfile.write(self.folder / "audio" / name, wave, rate, **options)
+        return self.folder / "audio" / name
+
+    def write(self, ends: str = "\n", start: str = "") -> None:
+        self.list.write_bytes((start + "".join(line + ends for line in self.lines)).encode())
+
+    def run(self, *arguments: object, detectors: str = "probe-silence") -> click.testing.Result:
+        return run("-d", detectors, "-s", "mine", "--data", f"mine={self.list}", *arguments)
+
+
+@pytest.fixture
+def own(tmp_path: Path) -> Own:
+    return Own(tmp_path / "own")
+
+
+def truncated_flac(own: Own) -> Path:
+    place = own.audio("3.flac", np.random.default_rng(3).normal(0, 0.1, RATE))
+    place.write_bytes(place.read_bytes()[: place.stat().st_size // 2])
+    own.lines[4] = "audio/3.flac,bonafide"
+    own.write()
+    return place
+
+
+def bad_bytes(own: Own, content: bytes) -> Path:
+    place = own.folder / "audio" / "3.wav"
+    place.write_bytes(content)
+    return place
+
+
+def with_nan(own: Own) -> Path:
+    wave = np.zeros(800, dtype=np.float32)
+    wave[17] = math.nan
+    return own.audio("3.wav", wave, subtype="FLOAT")
+
+
+def removed(own: Own) -> Path:
+    place = own.folder / "audio" / "3.wav"
+    place.unlink()
+    return place
+
+
+FAULTS = {
+    "missing": (removed, "the file is missing"),
+    "empty": (lambda own: bad_bytes(own, b""), "the file is empty (0 bytes)"),
+    "text": (lambda own: bad_bytes(own, b"this is a note, not a recording\n" * 9), "no decoder reads this file"),
+    "truncated": (truncated_flac, "no decoder reads this file"),
+    "nan": (with_nan, "sample 17 is NaN or infinite"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_file_that_cannot_be_decoded(fault: str, own: Own) -> None:
+    """One bad file: the cell is incomplete without a number, exit 1 names file and remedy, --allow-missing gives it."""
+    break_it, what = FAULTS[fault]
+    place = break_it(own)
+    ran = own.run()
+    assert ran.exit_code == 1
+    assert in_order(ran.stdout, "probe-silence on mine: incomplete: 1 of 6 files", what, str(place), "remedy: mend")
+    cell = cells()["probe-silence"]
+    assert (cell["status"], cell["eer"]) == ("incomplete", None)
+    allowed = own.run("--allow-missing")
+    assert allowed.exit_code == 0, allowed.output
+    assert "over the scored trials only: 1 of 6 have no score" in allowed.stdout
+    assert cells()["probe-silence"]["n_bonafide"] == 2
+
+
+def test_all_audio_missing(own: Own) -> None:
+    """No audio at all blocks the detectors that listen, and not the one that needs none."""
+    for number in range(6):
+        (own.folder / "audio" / f"{number}.wav").unlink()
+    ran = own.run(detectors="random,probe-silence")
+    assert ran.exit_code == 1
+    assert in_order(ran.stdout, "probe-silence on mine: blocked: none of the 6 audio files of mine is here", "0.wav")
+    assert cells()["random"]["status"] == "complete"
+
+
+def test_a_mended_file_is_all_that_is_scored(world: World) -> None:
+    """After one missing file came back the same command scores it alone and the cell is complete."""
+    world.dataset("d", range(6))
+    world.detector("det", arguments={"log": str(world.log)})
+    arguments = ("-d", "det", "-s", "d", "--data-root", world.data, "--cards", world.cards, "--batch-size", 1)
+    (world.data / "audio" / "3.wav").unlink()
+    assert run(*arguments).exit_code == 1
+    assert sorted(world.given()) == [[0], [1], [2], [4], [5]]
+    world.audio(3)
+    assert run(*arguments).exit_code == 0
+    assert world.given() == [[3]]
+    assert cells()["det"]["status"] == "complete"
+
+
+def test_audio_that_only_looks_odd(own: Own) -> None:
+    """A stereo file of 44.1 kHz and one of ten samples are scored like any other."""
+    own.audio("2.wav", np.random.default_rng(2).normal(0, 0.1, (22_050, 2)), 44_100)
+    own.audio("3.wav", np.full(10, 0.25))
+    ran = own.run(detectors="probe-*")
+    assert ran.exit_code == 0, ran.output
+    assert {cell["status"] for cell in cells().values()} == {"complete"}
+
+
+@pytest.mark.parametrize(
+    ("row", "line", "told"),
+    [
+        (6, "audio/3.wav,bonafide", "is listed twice, first in line 5"),
+        (6, "audio/5.wav,human", "unknown label 'human'"),
+        (6, "audio/5.wav,1", "write `bonafide` or `spoof`: corpora disagree"),
+        (6, "audio/5.wav", "1 columns instead of the 2"),
+        (6, "../../5.wav,spoof", "leads outside the corpus"),
+        (0, "path;key", "no column `path`"),
+    ],
+)
+def test_a_list_that_contradicts_itself(row: int, line: str, told: str, own: Own) -> None:
+    """A bad line of a list blocks the dataset: exit 1 with the file, the line and a remedy."""
+    own.lines[row] = line
+    own.write()
+    ran = own.run()
+    assert ran.exit_code == 1
+    assert in_order(ran.stdout, "probe-silence on mine: blocked:", f"{own.list}, line {row + 1}", "remedy: ")
+    assert told in ran.stdout
+
+
+def test_an_empty_list(own: Own) -> None:
+    """An empty list is told with its name."""
+    own.list.write_bytes(b"")
+    ran = own.run()
+    assert ran.exit_code == 1
+    assert in_order(ran.stdout, "blocked: the file is empty", str(own.list), "remedy")
+
+
+def test_line_ends_and_byte_order_mark(own: Own) -> None:
+    """CRLF and a byte order mark change neither the digest nor the number."""
+    assert own.run().exit_code == 0
+    plain = cells()["probe-silence"]
+    own.write(ends="\r\n", start="\ufeff")
+    assert own.run().exit_code == 0
+    assert cells()["probe-silence"] == plain
+
+
+def test_a_folder_of_real_and_fake(tmp_path: Path) -> None:
+    """`--data NAME=FOLDER` needs no list: the folders `real` and `fake` say it all, ids may hold spaces and folders."""
+    for place in ("real/a b.wav", "fake/tts 1/c.wav"):
+        (tmp_path / "own" / place).parent.mkdir(parents=True)
+        soundfile.write(tmp_path / "own" / place, np.full(800, 0.1), RATE)
+    ran = run("-d", "random", "-s", "mine", "--data", f"mine={tmp_path / 'own'}")
+    assert ran.exit_code == 0, ran.output
+    assert (cells()["random"]["n_bonafide"], cells()["random"]["n_spoof"]) == (1, 1)
+
+
+def test_a_space_in_an_id_of_a_protocol(tmp_path: Path) -> None:
+    """A 2019 protocol separates columns by spaces: an id with one is refused with its line."""
+    place = tmp_path / "root/asvspoof2019/LA/ASVspoof2019_LA_cm_protocols/ASVspoof2019.LA.cm.eval.trl.txt"
+    place.parent.mkdir(parents=True)
+    place.write_text("LA_0001 LA_E_1 - - bonafide\nLA_0001 LA E_2 - A07 spoof\n")
+    ran = run("-d", "random", "-s", "asvspoof2019-la", "--data-root", tmp_path / "root")
+    assert ran.exit_code == 1
+    assert in_order(ran.stdout, "random on asvspoof2019-la: blocked: ", f"{place}, line 2", "remedy: ")
+
+
+def test_results_that_is_a_file(own: Own, tmp_path: Path) -> None:
+    """A results path that is a file is told at once and left as it is."""
+    place = tmp_path / "results.txt"
+    place.write_text("my notes")
+    ran = own.run("--results", place)
+    assert ran.exit_code == 1
+    assert in_order(ran.stderr, "cannot be written", str(place), "--results")
+    assert place.read_text() == "my notes"
+    assert bench("show", "--results", place).exit_code == 2
+
+
+# --- cards and weights ------------------------------------------------------------------------------------------------
+
+
+def test_a_card_with_a_typo(own: Own, tmp_path: Path) -> None:
+    """A misspelt field of a card is exit 2 with file, line and the field that was meant."""
+    card = tmp_path / "cards" / "mine.yaml"
+    card.parent.mkdir()
+    card.write_text("name: mine-aasist\nextends: aasist\ntitle: Mine\nlicense: MIT\n")
+    ran = own.run("--cards", card.parent)
+    assert ran.exit_code == 2
+    assert in_order(ran.stderr, "unknown field `license`", f"{card}, line 4", "did you mean `licence`?")
+
+
+def test_weights_of_another_hash(own: Own, tmp_path: Path) -> None:
+    """A checkpoint that is not the published one is not used: exit 1 with its path and both hashes."""
+    place = tmp_path / "weights" / "deep" / "AASIST.pth"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b"not the weights")
+    ran = own.run("--weights", tmp_path / "weights", detectors="aasist")
+    assert ran.exit_code == 1
+    assert in_order(ran.stdout, "aasist on mine: blocked: not the published AASIST.pth", str(place), "remedy: download")
+    assert "51d2d9cf0738172f61e2a384ec50a54a55363240f67c971ed55a92435bc1a1c0" in ran.stdout
+
+
+class Malicious:
+    """A pickle that leaves a file behind when it is loaded the unsafe way."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return os.mkdir, (str(self.place),)
+
+
+def test_a_malicious_checkpoint(own: Own, tmp_path: Path) -> None:
+    """A checkpoint that wants to run code is refused and nothing of it runs; the other detectors do."""
+    (tmp_path / "cards").mkdir()
+    (tmp_path / "cards" / "evil.yaml").write_text(
+        "name: evil\nextends: aasist\ntitle: Evil\nweights: {file: evil.pth, sha256: null, source: a forum}\n"
+    )
+    (tmp_path / "weights").mkdir()
+    weights = tmp_path / "weights" / "evil.pth"
+    weights.write_bytes(pickle.dumps({"weight": Malicious(tmp_path / "owned")}))
+    pickle.loads(weights.read_bytes())
+    assert (tmp_path / "owned").is_dir(), "it would"
+    (tmp_path / "owned").rmdir()
+    ran = own.run("--cards", tmp_path / "cards", "--weights", weights.parent, detectors="evil,random")
+    assert ran.exit_code == 1
+    print(ran.stdout)
+    assert in_order(ran.stdout, "evil on mine: failed: refused: this file is a pickle", str(weights), "remedy")
+    assert not (tmp_path / "owned").exists()
+    assert cells()["random"]["status"] == "complete"
+
+
+HOSTILE = "../../<script>alert(1)</script>"
+
+
+def test_hostile_names_stay_inside_the_results(own: Own, tmp_path: Path, elsewhere: Path) -> None:
+    """HTML, `/` and `..` in names of cards, detectors, datasets and files write nothing outside and are escaped."""
+    cards = tmp_path / "cards"
+    cards.mkdir()
+    title = "<img src=x onerror=alert(2)>"
+    card = {"name": f"{HOSTILE}card", "extends": "random", "title": title, "summary": title, "licence": title}
+    (cards / "hostile.yaml").write_text(json.dumps(card))
+    (own.folder / "audio" / "<b>").mkdir()
+    own.audio("<b>/x.wav", np.full(800, 0.1))
+    own.lines[1] = "audio/<b>/x.wav,spoof"
+    own.write()
+    scores = tmp_path / "<i>scores.txt"
+    scores.write_text("".join(f"{line.partition(',')[0]} {row}\n" for row, line in enumerate(own.lines[1:])))
+    before = tree(tmp_path)
+
+    data = f"{HOSTILE}data"
+    places = ("--data", f"{data}={own.list}", "--cards", cards)
+    ran = run("-d", f"{HOSTILE}card", "-s", data, *places)
+    assert ran.exit_code == 0, ran.output
+    taken = bench("import", scores, "--detector", f"{HOSTILE} import", "--dataset", data, *places)
+    assert taken.exit_code == 0, taken.output
+    assert set(cells()) == {f"{HOSTILE}card", f"{HOSTILE} import"}
+    assert bench("report").exit_code == 0
+
+    page = (elsewhere / "site" / "index.html").read_text()
+    assert "alert(1)" in page
+    assert "alert(2)" in page
+    for tag in ("<script", "<img", "<i>", "<b>"):
+        assert tag not in page
+    after = {
+        name: content for name, content in tree(tmp_path).items() if not name.startswith(("here/results", "here/site"))
+    }
+    assert after == before
+    assert set(tree(elsewhere / "site")) == {"index.html", "style.css"}
+
+
+# --- looking without touching -----------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_writes_nothing(own: Own, elsewhere: Path) -> None:
+    """--dry-run shows the plan, blocked pairs and missing files included; no folder appears and no corpus is made."""
+    removed(own)
+    ran = own.run("--dry-run", "-s", "demo", "-d", "random,aasist")
+    print(ran.output)
+    assert ran.exit_code == 0
+    assert in_order(
+        ran.stdout, "aasist", "mine", "blocked", "probe-silence", "mine", "score (1 audio files are missing)"
+    )
+    assert in_order(ran.stdout, "aasist on mine: blocked: the weights", "remedy")
+    plan = json.loads(own.run("--dry-run", "--json", "-s", "demo").stdout)["plan"]
+    keys = ["detector", "dataset", "trials", "state", "key", "missing_files", "reason", "remedy"]
+    assert [list(pair) for pair in plan] == [keys, keys]
+    assert {pair["dataset"]: (pair["state"], pair["trials"], pair["missing_files"]) for pair in plan} == {
+        "demo": ("blocked", None, 0),
+        "mine": ("score", 6, 1),
+    }
+    assert not list(elsewhere.iterdir())
+
+
+def test_listing_writes_nothing(world: World, elsewhere: Path) -> None:
+    """`list`, `show` and `doctor` create no file, and say of what is missing how to get it."""
+    detectors, datasets = bench("list", "detectors"), bench("list", "datasets")
+    assert (detectors.exit_code, datasets.exit_code) == (0, 0)
+    assert in_order(
+        detectors.stdout, "aasist", "missing", "random", "ready", "aasist: the weights AASIST.pth", "remedy:"
+    )
+    assert in_order(
+        datasets.stdout, "demo", "made by the first run", "itw", "missing", "itw: meta.csv", "deepfake-total"
+    )
+    assert bench("show").exit_code == 2
+    assert bench("report").exit_code == 2
+    assert bench("doctor").exit_code == 0
+    assert not list(elsewhere.iterdir())
+
+
+def test_list_as_json(world: World) -> None:
+    """`list --json` has every card with its state; a user's own cards are among them."""
+    world.detector("det")
+    told = json.loads(bench("list", "detectors", "--json", "--cards", world.cards).stdout)["detectors"]
+    assert list(told[0]) == ["name", "title", "licence", "ready", "state", "reason", "remedy"]
+    ready = {entry["name"]: entry["ready"] for entry in told}
+    assert (ready["det"], ready["aasist"], ready["random"]) == (True, False, True)
+
+
+def test_a_sample_is_a_dataset_of_its_own(world: World) -> None:
+    """--limit scores about N trials of both classes under the name NAME:N; the whole is scored apart."""
+    world.dataset("d", range(12))
+    arguments = ("-d", "random", "-s", "d", "--data-root", world.data, "--cards", world.cards)
+    assert run(*arguments, "--limit", 4).exit_code == 0
+    assert run(*arguments).exit_code == 0
+    told = json.loads(bench("show", "--json").stdout)["cells"]
+    assert {cell["dataset"]: (cell["n_bonafide"], cell["n_spoof"]) for cell in told} == {"d": (6, 6), "d:4": (2, 2)}
+    assert len({cell["digest"] for cell in told}) == 2
+
+
+def test_show_chooses(world: World) -> None:
+    """`show` takes names, globs and comma lists of what is stored; a name that is not is exit 2 with the nearest."""
+    world.dataset("one", range(4))
+    world.dataset("two", range(4))
+    places = ("--data-root", world.data, "--cards", world.cards)
+    assert run("-d", "random,probe-duration", "-s", "one,two", *places).exit_code == 0
+    assert in_order(bench("show").stdout, "probe-duration", "one", "random", "one", "probe-duration", "two")
+    for chosen in (("-d", "prob*"), ("-d", "probe-duration"), ("--detectors", "probe-duration, probe-d*")):
+        assert set(cells(*chosen)) == {"probe-duration"}
+    assert "two" not in bench("show", "-s", "one").stdout
+    lost = bench("show", "-d", "randum")
+    assert lost.exit_code == 2
+    assert "did you mean random?" in lost.stderr
+
+
+def test_json_of_results(world: World) -> None:
+    """`run --json` and `show --json` are the same record: fractions, null where there is no number."""
+    world.dataset("d", range(4))
+    ran = run("-d", "random,aasist", "-s", "d", "--data-root", world.data, "--cards", world.cards, "--json")
+    told = {cell["detector"]: cell for cell in json.loads(ran.stdout)["cells"]}
+    assert told == cells()
+    head = ["detector", "dataset", "digest", "key", "status", "reason", "remedy", "caveat", "imported", "trials"]
+    assert list(told["random"])[:11] == [*head, "eer"]
+    assert {"eer_threshold", "frr", "far", "auc", "f1_bonafide", "f1_spoof", "n_bonafide"} < told["random"].keys()
+    assert 0 <= told["random"]["eer"] <= 1
+    assert (told["aasist"]["status"], told["aasist"]["eer"], told["aasist"]["key"]) == ("blocked", None, None)
+
+
+def test_environment_variables(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """BENCH_DATA, BENCH_CARDS and BENCH_RESULTS stand for the options of these names."""
+    world.dataset("d", range(4))
+    for name, place in (("DATA", world.data), ("CARDS", world.cards), ("RESULTS", tmp_path / "kept")):
+        monkeypatch.setenv(f"BENCH_{name}", str(place))
+    assert run("-d", "random", "-s", "d").exit_code == 0
+    assert set(cells("--results", tmp_path / "kept")) == {"random"}
+
+
+def test_report_tells_where_the_page_is(world: World, tmp_path: Path) -> None:
+    """`report` writes the page into the folder asked for and prints its path."""
+    world.dataset("d", range(4))
+    assert run("-d", "random", "-s", "d", "--data-root", world.data, "--cards", world.cards).exit_code == 0
+    told = bench("report", "--out", tmp_path / "page")
+    assert told.stdout.strip() == f"wrote {tmp_path / 'page' / 'index.html'}"
+    assert "random" in (tmp_path / "page" / "index.html").read_text()
+
+
+def test_doctor_through_the_command_line(own: Own) -> None:
+    """`doctor` names a damaged file and exits 1; a healthy corpus is exit 0; --json has the paths."""
+    arguments = ("doctor", "-s", "mine", "--data", f"mine={own.list}")
+    well = bench(*arguments)
+    assert well.exit_code == 0
+    assert "every file is there and decodes" in well.stdout
+    place = truncated_flac(own)
+    ill = bench(*arguments)
+    assert ill.exit_code == 1
+    assert in_order(ill.stdout, "1 undecodable:", str(place), "no decoder reads this file")
+    (found,) = json.loads(bench(*arguments, "--json").stdout)["datasets"]
+    assert (found["healthy"], list(found["undecodable"])) == (False, [str(place)])
+
+
+# --- imports ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_bad_score_file(world: World, tmp_path: Path) -> None:
+    """A score file that cannot be taken is exit 1 with file, line and remedy, and leaves the results as they were."""
+    world.dataset("d", range(4))
+    places = ("--data-root", world.data, "--cards", world.cards)
+    file = tmp_path / "scores.txt"
+    file.write_text("".join(f"{n} {n}\n" for n in range(4)))
+    assert bench("import", file, "--detector", "x", "--dataset", "d", *places).exit_code == 0
+    before = tree(Path("results"))
+    file.write_text("0 0.5\n1.wav 0.1\n1 0.2\n")
+    bad = bench("import", file, "--detector", "x", "--dataset", "d", *places)
+    assert bad.exit_code == 1
+    assert in_order(bad.stderr, "error: trial '1' has two scores, the first in line 2", f"{file}, line 3", "remedy:")
+    assert bench("import", tmp_path / "none", "--detector", "x", "--dataset", "d", *places).exit_code == 2
+    assert bench("import", file, "--detector", "x", "--dataset", "dd", *places).exit_code == 2
+    assert tree(Path("results")) == before
+
+
+def test_a_reversed_score_file(world: World, tmp_path: Path) -> None:
+    """Scores that look upside down are taken as they are, with a note on standard error."""
+    world.dataset("d", range(4))
+    file = tmp_path / "scores.txt"
+    file.write_text("".join(f"{n} {-(n % 2)}\n" for n in range(4)))
+    taken = bench(
+        "import", file, "--detector", "x", "--dataset", "d", "--data-root", world.data, "--cards", world.cards
+    )
+    assert taken.exit_code == 0
+    assert "AUC is below 0.5" in taken.stderr
+    assert cells()["x"]["auc"] == 0
+
+
+# --- the installed command --------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, subprocess.CompletedProcess[str]]]:
+    """`bench demo` from the shell, in an empty folder."""
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
+    yield folder, subprocess.run([SCRIPT, "demo"], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+def test_demo(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
+    """Offline, from nothing: a table in which the trained detector beats the probes, and the path of the page."""
+    folder, ran = demo
+    assert ran.returncode == 0, ran.stderr
+    table = [line.split() for line in ran.stdout.splitlines() if " demo " in line]
+    eers = {fields[0]: float(fields[2]) for fields in table}
+    assert set(eers) == {"lfcc-gmm-demo", "probe-bandwidth", "probe-duration", "probe-silence", "random"}
+    assert eers.pop("lfcc-gmm-demo") < min(eers.values()) - 10
+    assert f"leaderboard: {folder / 'site' / 'index.html'}" in ran.stdout
+    assert (folder / "site" / "index.html").is_file()
+    assert {place.name for place in folder.iterdir()} == {"data", "results", "site"}
+    assert "training lfcc-gmm-demo on demo-train" in ran.stderr
+    assert "\x1b" not in ran.stdout + ran.stderr, "no escape sequences outside a terminal"
+
+
+def test_demo_again_is_done(
+    demo: tuple[Path, subprocess.CompletedProcess[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The demo a second time trains and scores nothing, and the corpus is now ready in the list."""
+    folder, _ = demo
+    monkeypatch.chdir(folder)
+    again = bench("demo")
+    assert again.exit_code == 0
+    assert "nothing to score: 5 of 5 cells were finished before" in again.stdout
+    assert in_order(bench("list", "detectors").stdout, "lfcc-gmm-demo", "ready, trained here")
+    assert in_order(bench("list", "datasets").stdout, "demo ", "ready, 180 trials")
+
+
+def test_help_is_light() -> None:
+    """`--help` and a mistyped option load neither torch nor pandas."""
+    code = (
+        "import sys; from click.testing import CliRunner; from bench import cli\n"
+        "for words in (['--help'], ['run', '--help'], ['run', '--detectros', 'x']):\n"
+        "    CliRunner().invoke(cli.main, words)\n"
+        "print({'torch', 'pandas', 'pyarrow', 'sklearn'} & set(sys.modules))"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ran.stdout, ran.stderr) == ("set()\n", "")
+
+
+def test_every_command_has_help() -> None:
+    """Each command explains itself, with the defaults and environment variables of its folders."""
+    assert bench("--version").stdout.startswith("bench, version ")
+    for name in cli.main.commands:
+        told = bench(name, "--help")
+        assert told.exit_code == 0
+        assert "BENCH_RESULTS" in told.stdout, name

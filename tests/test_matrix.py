@@ -1,0 +1,747 @@
+"""The matrix: what a run plans, what a cell's key holds, what survives a kill, a defect or a damaged file."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import multiprocessing
+import os
+import random
+import signal
+import socket
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.context import ForkServerProcess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import bench
+from bench import audio, matrix, results, scoring
+from bench.cards import DatasetCard
+from bench.corpora import Dataset
+from bench.errors import BenchError, ScoringError, StoreError, UsageError
+from bench.progress import Silent
+from bench.store import CellWriter, read_parquet, write_json
+from bench.trials import digest
+from bench.weights import Checkpoint
+from tests.tiny import TILE, WHOLE, World, card, files_below, log_lines, run_in_child, score_bytes
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+@pytest.fixture
+def logging(world: World) -> World:
+    """With a detector `det` that writes down what it is given, and a dataset `set` of the files 1 to 10."""
+    world.detector("det", arguments={"log": str(world.log)})
+    world.dataset("set", range(1, 11))
+    return world
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are decoded, in order."""
+    files: list[str] = []
+    real = audio.prepare
+
+    def prepare(path: str, recipe: Any) -> audio.Utterance:
+        files.append(Path(path).stem)
+        return real(path, recipe)
+
+    monkeypatch.setattr(audio, "prepare", prepare)
+    return files
+
+
+def stored_trials(folder: Path) -> set[str]:
+    """What the parts of a cell hold."""
+    return {trial for part in folder.glob("parts/*.parquet") for trial in read_parquet(part)["trial"]}
+
+
+# --- a run ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_cell_records_everything_that_made_it(logging: World) -> None:
+    """Scores by trial; card, dataset, key, counts, versions, hardware and timings in cell.json; no host name."""
+    cell = logging.cell("det", "set", batch_size=4)
+    table = cell.scores()
+    assert table["trial"].tolist() == [str(number) for number in range(1, 11)]
+    assert table["score"].tolist() == pytest.approx([math.sin(n) for n in range(1, 11)], abs=0)
+    assert table["seconds"].tolist() == [0.005] * 10
+    about = cell.manifest
+    assert (about["status"], about["scored"], about["failed"]) == ("complete", 10, 0)
+    assert (about["precision"], about["batch_size"], about["workers"], about["imported"]) == ("fp32", 4, 0, False)
+    assert about["detector"]["model"] == "tests.tiny:Tiny"
+    assert about["detector"]["audio"] == {"rate": 16000, "window": "tile", "samples": 64, "epsilon": None}
+    counts = {"trials": 10, "bonafide": 5, "spoof": 5}
+    names = {
+        "name": "set",
+        "title": "set",
+        "licence": "MIT",
+        "digest": digest(table.assign(label=["bonafide", "spoof"] * 5)),
+    }
+    assert about["dataset"] == {**names, **counts, "warnings": []}
+    assert about["versions"]["torch"] == torch.__version__
+    assert about["timings"]["trials"] == 10
+    assert about["timings"]["audio_seconds"] == 0.05
+    assert about["timings"]["forward_seconds"] > 0
+    assert (len(about["key"]), about["key"][:12]) == (64, cell.path.name if cell.path else "")
+    text = json.dumps(about)
+    assert socket.gethostname() not in text or len(socket.gethostname()) < 4
+    assert str(logging.root) not in text.replace(str(logging.log), "")
+
+
+def test_the_same_command_again_scores_nothing(logging: World) -> None:
+    """The pair is done, no file is read, and no byte of the cell changes."""
+    cell = logging.cell("det", "set")
+    assert logging.given() == [[1, 2, 3, 4, 5, 6, 7, 8], [9, 10]]
+    assert cell.path is not None
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files_below(cell.path)}
+    assert [pair.state for pair in logging.plan("det", "set")] == ["done"]
+    (outcome,) = logging.run("det", "set")
+    assert (outcome.planned.state, outcome.ok, outcome.cell) == ("done", True, cell)
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in files_below(cell.path)} == before
+    assert logging.given() == []
+
+
+def test_a_plan_writes_nothing(logging: World) -> None:
+    """Not even the results folder."""
+    assert [(pair.state, pair.dataset_name, pair.missing) for pair in logging.plan("det", "set")] == [
+        ("score", "set", 0)
+    ]
+    assert not logging.results.exists()
+
+
+def test_the_python_interface_runs_the_same_matrix(logging: World) -> None:
+    """`bench.run` gives results with numbers, and those of the same cell the second time."""
+    options = {"data_root": logging.data, "cards": logging.cards, "results": logging.results, "device": "cpu"}
+    (first,) = bench.run(["det"], ["set"], **options)
+    (second,) = bench.run(["det"], ["set"], **options)
+    assert first == second
+    assert first.metrics is not None
+    assert first.metrics["n_bonafide"] == 5
+    assert len(bench.load_dataset("set", data_root=logging.data, cards=logging.cards).trials) == 10
+    assert not bench.load_detector("det", cards=logging.cards, device="cpu").training
+
+
+@pytest.mark.parametrize("audio", [TILE, WHOLE], ids=["tile", "whole"])
+def test_the_number_of_workers_changes_no_byte(world: World, audio: Mapping[str, Any]) -> None:
+    """scores.parquet of 0, 1 and 2 decode processes is the same file."""
+    world.dataset("set", range(1, 14))
+    world.detector("det", "WithExtras", audio=audio)
+    contents = {world.scores("det", "set", workers=n, results=world.root / str(n), batch_size=3) for n in (0, 1, 2)}
+    assert len(contents) == 1
+
+
+def test_equal_recipes_share_a_pass_and_different_ones_do_not(world: World, decoded: list[str]) -> None:
+    """Each file is decoded once for two detectors of one recipe, once more for another window."""
+    world.dataset("set", range(1, 6))
+    for name, window in (("a", TILE), ("b", TILE), ("c", {"window": "tile", "samples": 65}), ("d", {"window": "none"})):
+        world.detector(name, "FactsSum" if name == "d" else "Tiny", audio=window)
+    outcomes = world.run("a,b,c,d", "set")
+    assert [outcome.ok for outcome in outcomes] == [True] * 4
+    assert sorted(decoded) == sorted([str(number) for number in range(1, 6)] * 2)
+    assert [outcome.as_cell.detector for outcome in outcomes] == ["a", "b", "c", "d"]
+
+
+class Recorder(Silent):
+    """A display that keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.total = self.done = 0
+        self.begun: list[str] = []
+        self.notes: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.notes.append(text)
+
+    def begin(self, what: str, total: int) -> None:
+        self.begun.append(what)
+        self.total += total
+
+    def advance(self, count: int) -> None:
+        self.done += count
+
+
+def test_progress_counts_each_missing_score_once(logging: World) -> None:
+    """Also where a batch is computed again of which most is known; warnings of the dataset are noted."""
+    logging.dataset("set", range(1, 11), counts={"trials": 9, "bonafide": 5, "spoof": 5})
+    logging.audio(5).write_text("no audio")
+    display = Recorder()
+    for expected in (10, 1):
+        workspace = logging.workspace()
+        matrix.run(workspace, matrix.plan(workspace, ["det"], ["set"]), display)
+        assert (display.done, display.total) == (expected, expected)
+        display.done = display.total = 0
+    assert display.begun == ["set: det"] * 2
+    assert display.notes == ["warning: set is not the published list: trials 10 (published 9)"] * 2
+
+
+# --- kills ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def start() -> Iterator[Callable[..., ForkServerProcess]]:
+    """Starts `run_in_child` in a process; those that still live are killed at the end."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["tests.tiny"])
+    started: list[ForkServerProcess] = []
+
+    def start(world: World, flush_seconds: float = 0.0, workers: int = 0) -> ForkServerProcess:
+        process = context.Process(target=run_in_child, args=(world.root, "det", "set", flush_seconds, workers))
+        process.start()
+        started.append(process)
+        return process
+
+    yield start
+    for process in started:
+        process.kill()
+        process.join()
+        process.close()
+
+
+class Slow(World):
+    """24 files in 12 batches, one of them damaged; `expected` is what an undisturbed run writes."""
+
+    def __init__(self, root: Path, delay: float) -> None:
+        super().__init__(root)
+        self.dataset("set", range(1, 25))
+        self.audio(11).write_text("no audio")
+        self.detector("det", "WithExtras")
+        self.expected = self.scores("det", "set", batch_size=2, results=root / "undisturbed")
+        self.detector("det", "WithExtras", arguments={"log": str(self.log), "delay": delay})
+
+
+def wait_for(condition: Callable[[], bool], process: ForkServerProcess) -> None:
+    end = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < end
+        assert process.is_alive()
+        time.sleep(0.002)
+
+
+@pytest.mark.parametrize("flush_seconds", [0.0, 0.06])
+def test_a_run_killed_at_any_moment_goes_on(
+    tmp_path: Path, start: Callable[..., ForkServerProcess], flush_seconds: float
+) -> None:
+    """SIGKILL, again and again: the store is readable after each, only batches of which something was not stored are
+    computed again, and the final bytes are those of an undisturbed run."""
+    world, moments = Slow(tmp_path, 0.02), random.Random(1)
+    (folder,) = [world.workspace().store.cell_folder("set", "det", pair.key) for pair in world.plan("det", "set")]
+    stored: set[str] = set()
+    computed: list[list[int]] = []
+    kills = 0
+    for _ in range(12):
+        process = start(world, flush_seconds)
+        wait_for(lambda process=process: world.log.exists() or not process.is_alive(), process)  # type: ignore[misc]
+        time.sleep(moments.uniform(0, 0.08))
+        os.kill(process.pid or 0, signal.SIGKILL)
+        process.join()
+        kills += process.exitcode == -signal.SIGKILL
+        given = world.given()
+        assert all(not {str(number) for number in batch} <= stored for batch in given)
+        computed += given
+        (cell,) = world.workspace().store.current()
+        if cell.finished:
+            break
+        stored = stored_trials(folder)
+        assert cell.reason == f"interrupted or still running: {len(stored)} of 24 trials are stored"
+    assert kills >= 3
+    final = world.cell("det", "set", batch_size=2)
+    assert all(not {str(number) for number in batch} <= stored for batch in world.given())
+    assert score_bytes(final) == world.expected
+    assert (final.status, final.manifest["scored"]) == ("incomplete", 23)
+    assert final.path is not None
+    assert sorted(path.name for path in final.path.iterdir() if path.suffix != ".part") == [
+        "cell.json",
+        "scores.parquet",
+    ]
+    if flush_seconds == 0:  # at most the batch in hand is lost by a kill
+        assert len(computed) <= 12 + kills
+
+
+def test_two_runs_on_one_store_do_not_disturb_each_other(
+    tmp_path: Path, start: Callable[..., ForkServerProcess]
+) -> None:
+    """Both end well and so does a third that starts in between, one is killed, and the bytes are the same."""
+    world = Slow(tmp_path, 0.01)
+    first, victim = start(world), start(world, workers=1)
+    wait_for(lambda: len(log_lines(world.log)) > 6, victim)
+    third = start(world)
+    os.kill(victim.pid or 0, signal.SIGKILL)
+    for process in (first, third):
+        process.join()
+        assert process.exitcode == 0
+    assert score_bytes(world.cell("det", "set", batch_size=2)) == world.expected
+
+
+def test_ctrl_c_stores_what_was_scored(tmp_path: Path, start: Callable[..., ForkServerProcess]) -> None:
+    """A real SIGINT long before the next part is due; what was scored is not scored again."""
+    world = Slow(tmp_path, 0.05)
+    process = start(world, 1000.0, workers=1)
+    wait_for(lambda: len(log_lines(world.log)) >= 4, process)
+    os.kill(process.pid or 0, signal.SIGINT)
+    process.join()
+    assert process.exitcode == 1
+    given = world.given()
+    (cell,) = world.workspace().store.current()
+    assert cell.status == "running"
+    assert cell.path is not None
+    assert stored_trials(cell.path) >= {str(number) for batch in given[:3] for number in batch}
+    assert score_bytes(world.cell("det", "set", batch_size=2)) == world.expected
+    assert [batch for batch in world.given() if batch in given[:3]] == []
+
+
+def test_an_interrupt_inside_a_batch_loses_that_batch_alone(world: World) -> None:
+    """`KeyboardInterrupt` passes through, for every detector of the pass the batches before it are stored."""
+    world.dataset("set", range(1, 11))
+    world.detector("a", arguments={"log": str(world.log)})
+    world.detector("b", "InterruptedAt", arguments={"at": 7, "flag": str(world.root / "flag"), "log": str(world.log)})
+    with pytest.raises(KeyboardInterrupt):
+        world.run("a,b", "set", batch_size=2)
+    world.given()
+    assert [outcome.ok for outcome in world.run("a,b", "set", batch_size=2)] == [True, True]
+    assert sorted(world.given()) == [[7, 8], [9, 10], [9, 10]]
+
+
+def test_a_dead_decode_process_stores_what_was_scored(logging: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error ends the run, the next one goes on."""
+    real = scoring.score_trials
+
+    def dying(*args: Any, **options: Any) -> Iterator[Any]:
+        for count, item in enumerate(real(*args, **options)):
+            if count == 3:
+                raise ScoringError("decoding ended: killed")
+            yield item
+
+    with monkeypatch.context() as patch, pytest.raises(ScoringError, match="decoding ended"):
+        patch.setattr(matrix, "score_trials", dying)
+        logging.run("det", "set", batch_size=2)
+    logging.given()
+    assert logging.cell("det", "set", batch_size=2).status == "complete"
+    assert logging.given() == [[7, 8], [9, 10]]
+
+
+# --- damaged and missing audio --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("window", [TILE, WHOLE], ids=["tile", "whole"])
+@pytest.mark.parametrize("damage", ["text", "absent"])
+def test_a_file_that_cannot_be_decoded_leaves_the_cell_without_a_number(
+    logging: World, damage: str, window: Mapping[str, Any]
+) -> None:
+    """Recorded with its reason; a number only with `allow_missing`; mended, its batch alone is computed again."""
+    logging.detector("det", audio=window, arguments={"log": str(logging.log)})
+    place = logging.audio(5)
+    place.unlink()
+    if damage == "text":
+        place.write_text("no audio")
+    (planned,) = logging.plan("det", "set")
+    assert (planned.state, planned.missing) == ("score", int(damage == "absent"))
+
+    (outcome,) = logging.run("det", "set", batch_size=2)
+    cell = outcome.as_cell
+    assert (cell.status, outcome.ok) == ("incomplete", False)
+    why = "no decoder reads this file" if damage == "text" else "the file is missing"
+    assert cell.reason.startswith(f"1 of 10 files could not be scored; {why}")
+    assert cell.reason.endswith(str(place))
+    assert cell.remedy == "mend the files and run again, or accept what is there with --allow-missing"
+    assert results.evaluate_cell(logging.workspace().store, cell).metrics is None
+    assert cell.scores()["score"].isna().tolist() == [number == 5 for number in range(1, 11)]
+
+    logging.given()
+    (allowed,) = logging.run("det", "set", batch_size=2, allow_missing=True)
+    assert (allowed.ok, allowed.as_cell.status) == (True, "incomplete")
+    assert results.evaluate_cell(logging.workspace().store, allowed.as_cell).metrics is not None
+    assert [pair.state for pair in logging.plan("det", "set", allow_missing=True)] == ["done"]
+    assert len(logging.given()) <= 1
+
+    assert logging.audio(5) == place
+    (mended,) = logging.run("det", "set", batch_size=2)
+    assert (mended.ok, mended.as_cell.status, mended.as_cell.reason) == (True, "complete", "")
+    (batch,) = logging.given()
+    assert 5 in batch
+    fresh = logging.scores("det", "set", batch_size=2, results=logging.root / "fresh")
+    assert score_bytes(mended.as_cell) == fresh
+
+
+def test_a_mended_file_with_a_bad_score_costs_no_other_score(world: World) -> None:
+    """The retry fails and says so; taken away again, the scores of before are still there."""
+    world.dataset("set", range(1, 11))
+    world.detector("det", "NotFiniteAt", arguments={"at": 5, "log": str(world.log)})
+    world.audio(5).unlink()
+    assert world.cell("det", "set", batch_size=2).status == "incomplete"
+    world.audio(5)
+    assert world.cell("det", "set", batch_size=2).reason == "the score of trial '5' is not finite (detector det)"
+    world.audio(5).unlink()
+    world.given()
+    assert world.cell("det", "set", batch_size=2).status == "incomplete"
+    assert world.given() == [[6]]
+
+
+def test_a_killed_run_keeps_the_reason_of_a_file_it_could_not_read(logging: World) -> None:
+    """The note is in a part, the run that finishes the cell never saw the file."""
+    logging.audio(1).write_text("no audio")
+    workspace = logging.workspace(batch_size=2)
+    (pair,) = matrix.plan(workspace, ["det"], ["set"])
+    stopped = matrix._Pass(workspace, [pair], pair.card.audio, Silent())
+    for item in list(scoring.score_trials(stopped._scorers, stopped._dataset.trials, [torch.arange(2).numpy()])):
+        stopped._take(item)  # type: ignore[arg-type]
+    stopped._flush()
+    assert logging.cell("det", "set", batch_size=2).reason.startswith("1 of 10 files could not be scored; no decoder")
+    assert logging.given() == [[2], [3, 4], [5, 6], [7, 8], [9, 10]]
+
+
+def test_a_dataset_without_any_audio_is_blocked(logging: World) -> None:
+    """With the first path and what to get; a detector that opens no file does not mind."""
+    logging.dataset("empty", range(21, 25), audio=False)
+    logging.detector("blind", "FactsSum", audio={"window": "none"})
+    heard, blind = logging.run("det,blind", "empty")
+    cell = heard.as_cell
+    assert (heard.ok, heard.cell, cell.status, cell.path) == (False, None, "blocked", None)
+    assert cell.reason == f"none of the 4 audio files of empty is here, the first is {logging.data}/audio/21.wav"
+    assert cell.remedy == "get empty from its author"
+    assert (blind.ok, blind.as_cell.status) == (True, "complete")
+
+
+# --- defects of detectors -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("model", "arguments", "reason", "details"),
+    [
+        ("NotFiniteAt", {"at": 7}, "the score of trial '7' is not finite (detector bad)", ""),
+        ("RaisesAt", {"at": 7}, "ValueError: cannot digest 7 (detector bad)", "Traceback (most recent call last)"),
+        ("WrongShape", {}, "score has shape (2, 1) for 2 trials (bad)", ""),
+        ("NotBuilt", {}, "ValueError: this module wants a licence key (detector bad)", "wants a licence key"),
+    ],
+)
+def test_a_defect_fails_its_cell_alone(
+    world: World, model: str, arguments: dict[str, Any], reason: str, details: str
+) -> None:
+    """Status failed, the reason in one line, the traceback of a defect in cell.json, and the others are complete."""
+    world.dataset("set", range(1, 11))
+    world.detector("good", arguments={"log": str(world.log)})
+    world.detector("bad", model, arguments=arguments)
+    bad, good = world.run("bad,good", "set", batch_size=2)
+    assert (bad.ok, bad.as_cell.status, bad.as_cell.reason) == (False, "failed", reason)
+    assert bad.as_cell.path is not None
+    written = json.loads((bad.as_cell.path / "cell.json").read_text())
+    assert (details in written["details"]) if details else written["details"] == ""
+    assert (good.ok, good.as_cell.status) == (True, "complete")
+    world.given()
+    again, _ = world.run("bad,good", "set", batch_size=2)
+    assert (again.as_cell.status, again.as_cell.reason, world.given()) == ("failed", reason, [])
+
+
+def test_a_failed_cell_goes_on_where_it_failed(world: World) -> None:
+    """The scores before the defect are kept: trying again costs the failing batch."""
+    world.dataset("set", range(1, 11))
+    world.detector("det", "RaisesAt", arguments={"at": 7, "log": str(world.log)})
+    for expected in ([[1, 2], [3, 4], [5, 6], [7, 8]], [[7, 8]]):
+        assert world.cell("det", "set", batch_size=2).status == "failed"
+        assert world.given() == expected
+
+
+def test_out_of_memory_changes_no_score(world: World) -> None:
+    """The bytes are those of a detector that fits, and the run goes on with half of the batch."""
+    world.dataset("set", range(1, 14))
+    world.detector("fits")
+    expected = world.scores("fits", "set")
+    for name, host in (("gpu", False), ("host", True)):
+        world.detector(name, "OutOfMemory", arguments={"most": 3, "host": host})
+        assert world.scores(name, "set", batch_size=8) == expected
+    world.detector("huge", "OutOfMemory", arguments={"most": 0, "host": False})
+    cell = world.cell("huge", "set")
+    assert cell.reason == "one trial alone does not fit into memory (detector huge on cpu)"
+    assert cell.remedy == "use another --device, or a machine with more memory"
+
+
+# --- keys -----------------------------------------------------------------------------------------------------------
+
+
+def in_memory(labels: Sequence[str] = ("bonafide", "spoof"), **fields: Any) -> Dataset:
+    about = {"name": "set", "title": "set", "summary": "", "licence": "", "reader": "a:b", "obtain": ""}
+    import pandas as pd
+
+    trials = pd.DataFrame({"trial": [str(row) for row in range(len(labels))], "label": list(labels), "path": ""})
+    return Dataset(DatasetCard(**{**about, **fields}), trials, digest(trials), ())
+
+
+def checkpoint(sha256: str = "a" * 64, path: str = "w.pt", verified: bool = True) -> Checkpoint:
+    return Checkpoint(Path(path), sha256, verified)
+
+
+def test_what_determines_a_score_is_in_the_key_and_nothing_else() -> None:
+    """Model, arguments, version, audio recipe, weights and trial list make another cell; texts of cards do not."""
+    key = matrix.cell_key(card(), in_memory(), checkpoint())
+    assert len(key) == 64
+    same = [
+        matrix.cell_key(card(licence="GPL", notes=("new",), title="T", summary="S"), in_memory(), checkpoint()),
+        matrix.cell_key(card(name="other", trained_on=("set",), listed=False), in_memory(), checkpoint()),
+        matrix.cell_key(card(decision={"threshold": 1.0}), in_memory(), checkpoint()),
+        matrix.cell_key(card(), in_memory(name="renamed", title="T", obtain="elsewhere"), checkpoint()),
+        matrix.cell_key(card(), in_memory(), checkpoint(path="moved/w.pt", verified=False)),
+    ]
+    assert set(same) == {key}
+    other = [
+        matrix.cell_key(card(model="Newer"), in_memory(), checkpoint()),
+        matrix.cell_key(card(model="Power"), in_memory(), checkpoint()),
+        matrix.cell_key(card(arguments={"scale": 2.0}), in_memory(), checkpoint()),
+        matrix.cell_key(card(audio={**TILE, "rate": 8000}), in_memory(), checkpoint()),
+        matrix.cell_key(card(audio={**TILE, "samples": 65}), in_memory(), checkpoint()),
+        matrix.cell_key(card(audio={**TILE, "window": "pad"}), in_memory(), checkpoint()),
+        matrix.cell_key(card(audio={**TILE, "epsilon": 1e-7}), in_memory(), checkpoint()),
+        matrix.cell_key(card(), in_memory(), checkpoint(sha256="b" * 64)),
+        matrix.cell_key(card(), in_memory(), None),
+        matrix.cell_key(card(), in_memory(["spoof", "bonafide"]), checkpoint()),
+        matrix.cell_key(card(), in_memory(["bonafide", "spoof", "spoof"]), checkpoint()),
+        matrix.cell_key(card(), in_memory(own_files=True), checkpoint()),
+    ]
+    assert len({key, *other}) == 1 + len(other)
+
+
+def test_the_version_of_the_adapter_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Raising `version` alone makes another cell."""
+    before = matrix.cell_key(card(), in_memory(), None)
+    monkeypatch.setattr("tests.tiny.Tiny.version", 2, raising=False)
+    assert matrix.cell_key(card(), in_memory(), None) != before
+
+
+def test_files_of_the_users_own_are_part_of_the_key(logging: World) -> None:
+    """Size or modification time of one makes another cell, which is the current one; of a published corpus not."""
+    own = {"data": {"own": logging.corpus("mine", range(1, 5))}}
+    keys = [logging.cell("det", "own", **own).key]
+    assert [pair.state for pair in logging.plan("det", "own", **own)] == ["done"]
+    logging.cell("det", "set")
+    logging.audio(3, frames=160)
+    keys.append(logging.cell("det", "own", **own).key)
+    os.utime(logging.data / "audio" / "3.wav", (1, 1))
+    keys.append(logging.cell("det", "own", **own).key)
+    assert len(set(keys)) == 3
+    assert [cell.key for cell in logging.workspace().store.current() if cell.dataset == "own"] == keys[-1:]
+    assert [pair.state for pair in logging.plan("det", "set")] == ["done"]
+
+
+def test_a_changed_card_is_another_cell_and_the_old_one_stays(logging: World) -> None:
+    """Back to the old card, the old cell counts again and nothing is scored."""
+    first = logging.cell("det", "set")
+    logging.detector("det", arguments={"log": str(logging.log), "scale": 2.0})
+    second = logging.cell("det", "set")
+    assert (first.key != second.key, len(logging.given())) == (True, 4)
+    logging.detector("det", arguments={"log": str(logging.log)}, licence="another")
+    assert logging.cell("det", "set") == first
+    store = logging.workspace().store
+    assert (logging.given(), [cell.key for cell in store.current()]) == ([], [first.key])
+    assert len(store.cells()) == 2
+
+
+# --- samples and siblings -------------------------------------------------------------------------------------------
+
+
+def test_a_sample_is_a_dataset_of_its_own(logging: World) -> None:
+    """NAME:N with another digest and folder, both classes in it; the cell of the whole is not touched."""
+    logging.dataset("lopsided", [2, 4, 6, 8, 10, 3])
+    for limit, count in ((1, 2), (3, 3), (5, 5)):
+        cell = logging.cell("det", "lopsided", limit=limit)
+        assert (cell.dataset, cell.status, len(cell.scores())) == (f"lopsided:{limit}", "complete", count)
+        assert cell.manifest["dataset"]["bonafide"] == 1
+        assert cell.path is not None
+        assert cell.path.parent.parent == logging.results / f"lopsided%3A{limit}"
+        assert logging.cell("det", "lopsided", limit=limit) == cell
+    digests = {cell.manifest["dataset"]["digest"] for cell in logging.workspace().store.current()}
+    assert len(digests) == 3
+    whole = logging.cell("det", "lopsided", limit=6)
+    assert (whole.dataset, len(whole.scores())) == ("lopsided", 6)
+    assert whole.manifest["dataset"]["digest"] not in digests
+
+
+def test_siblings_share_the_scores_of_the_trials_they_share(logging: World) -> None:
+    """A phase after the whole corpus computes nothing, the whole after a phase what is new, others share nothing."""
+    logging.dataset("part", [3, 4, 5], sibling_of="set")
+    logging.dataset("more", [4, 5, 11, 12], sibling_of="set")
+    logging.dataset("stranger", [3, 4])
+    whole, part = logging.cell("det", "set", batch_size=2), logging.cell("det", "part", batch_size=2)
+    assert [len(batch) for batch in logging.given()] == [2] * 5
+    expected = whole.scores().set_index("trial").loc[["3", "4", "5"]].reset_index()
+    assert part.scores().equals(expected)
+    assert part.key != whole.key
+    more = logging.cell("det", "more", batch_size=2)
+    assert (logging.given(), more.scores()["trial"].tolist()) == ([[11, 12]], ["4", "5", "11", "12"])
+    logging.cell("det", "stranger")
+    assert logging.given() == [[3, 4]]
+
+
+def test_scores_of_another_scorer_or_of_own_files_are_not_shared(logging: World) -> None:
+    """Another argument is another scorer; a user's own file may be another recording under the same name."""
+    logging.dataset("part", [3, 4], sibling_of="set")
+    logging.dataset("own", [3, 4], sibling_of="set", own_files=True)
+    logging.cell("det", "set")
+    logging.given()
+    logging.cell("det", "own")
+    assert logging.given() == [[3, 4]]
+    logging.detector("det", arguments={"log": str(logging.log), "scale": 3.0})
+    logging.cell("det", "part")
+    assert logging.given() == [[3, 4]]
+
+
+# --- blocked --------------------------------------------------------------------------------------------------------
+
+
+def test_a_missing_checkpoint_blocks_its_pairs_alone(logging: World) -> None:
+    """Named it is a failure, chosen by a glob it is not; the reason is kept until the pair has a result."""
+    released = {"file": "w.pt", "source": "its author", "licence": "MIT"}
+    logging.detector("det-2", "Trainable", weights=released)
+    for detectors, ok in (("det,det-2", [True, False]), ("det*", [True, True]), ("det*,det-2", [True, False])):
+        outcomes = logging.run(detectors, "set")
+        assert [outcome.ok for outcome in outcomes] == ok
+        assert outcomes[1].as_cell.reason == f"the weights w.pt are not here (searched {logging.root}/weights)"
+        assert outcomes[1].as_cell.remedy.startswith("download w.pt from its author into ")
+    store = logging.workspace().store
+    assert [(cell.detector, cell.status) for cell in store.current()] == [("det", "complete"), ("det-2", "blocked")]
+    (logging.root / "weights").mkdir()
+    torch.save({"weight": torch.ones(1)}, logging.root / "weights" / "w.pt")
+    found = logging.cell("det-2", "set")
+    assert (found.status, found.manifest["detector"]["weights"]["verified"]) == ("complete", False)
+    (logging.root / "weights" / "w.pt").unlink()
+    (gone,) = logging.run("det-2", "set")
+    assert gone.as_cell.status == "blocked"
+    assert [cell.status for cell in store.current()] == ["complete", "complete"]
+
+
+def test_a_missing_corpus_blocks_what_needs_it_alone(logging: World) -> None:
+    """By name a failure, by a glob not; a list that contradicts itself blocks with its line."""
+    logging.dataset("set-gone", [1, 2])
+    (logging.data / "set-gone.csv").unlink()
+    logging.dataset("set-odd", [1, 2])
+    (logging.data / "set-odd.csv").write_text("path,label\naudio/1.wav,real\naudio/2.wav,maybe\n")
+    whole, gone, odd = logging.run("det", "set*")
+    assert (whole.ok, gone.ok, odd.ok) == (True, True, True)
+    assert gone.as_cell.reason.startswith("the list of trials is not here; searched:")
+    assert gone.as_cell.remedy.startswith("get set-gone from its author")
+    assert odd.as_cell.reason == f"unknown label 'maybe' ({logging.data}/set-odd.csv, line 3)"
+    assert [outcome.ok for outcome in logging.run("det", "set,set-gone")] == [True, False]
+    assert sorted(cell.status for cell in logging.workspace().store.current()) == ["blocked", "blocked", "complete"]
+
+
+def test_a_blocked_sample_does_not_speak_for_the_whole(logging: World) -> None:
+    """What blocks NAME:N is recorded there; the pair of the whole keeps what its last run resolved it to."""
+    (logging.root / "weights").mkdir()
+    place = logging.root / "weights" / "w.pt"
+    logging.detector("det-2", "Trainable", weights={"file": "w.pt", "source": "its author", "licence": "MIT"})
+    torch.save({"weight": torch.ones(1)}, place)
+    whole = logging.cell("det-2", "set")
+    place.unlink()
+    blocked = logging.cell("det-2", "set", limit=4)
+    assert (blocked.dataset, blocked.status) == ("set:4", "blocked")
+    latest = logging.results / "set" / "det-2" / "latest.json"
+    assert json.loads(latest.read_text()) == {"key": whole.key}
+
+
+def test_names_nobody_knows_end_the_command_before_anything_runs(logging: World) -> None:
+    """Detector, dataset or device: a usage error, and no results folder."""
+    for detectors, datasets, options, what in (
+        ("dett", "set", {}, "no detector is called 'dett'"),
+        ("det", "sett", {}, "no dataset is called 'sett'"),
+        ("det", "set", {"device": "cuda:99"}, "cuda:99 is not there"),
+        ("det", "set", {"device": "mps"}, "detectors do not run on 'mps' yet"),
+    ):
+        with pytest.raises(UsageError, match=what):
+            logging.run(detectors, datasets, **options)
+    assert (logging.given(), logging.results.exists()) == ([], False)
+
+
+# --- the store under a run ------------------------------------------------------------------------------------------
+
+
+def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(logging: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The third part does not fit: an error with the remedy, and only what was not written is computed again."""
+    monkeypatch.setattr(matrix, "FLUSH_SECONDS", 0.0)
+    import pyarrow.parquet
+
+    real, parts = pyarrow.parquet.write_table, []
+
+    def full(table: Any, place: Path, **options: Any) -> None:
+        parts.append(place.parent.name == "parts")
+        if sum(parts) == 3:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        real(table, place, **options)
+
+    with monkeypatch.context() as patch, pytest.raises(StoreError) as caught:
+        patch.setattr("pyarrow.parquet.write_table", full)
+        logging.run("det", "set", batch_size=2)
+    assert caught.value.what == "cannot be written: No space left on device"
+    assert caught.value.remedy == "free some space and run the same command again: nothing written so far is lost"
+    assert logging.given() == [[1, 2], [3, 4], [5, 6]]
+    cell = logging.cell("det", "set", batch_size=2)
+    assert (cell.status, logging.given()) == ("complete", [[5, 6], [7, 8], [9, 10]])
+    assert score_bytes(cell) == logging.scores("det", "set", results=logging.root / "fresh", batch_size=2)
+
+
+def test_a_results_folder_that_is_a_file_is_told_before_anything_is_scored(logging: World) -> None:
+    """No training, no scoring: a clear error, and the file stays."""
+    logging.results.write_text("precious")
+    with pytest.raises(StoreError, match=r"(?s)cannot be written.*remedy: choose a folder you may write to"):
+        logging.run("det", "set")
+    assert (logging.given(), logging.results.read_text()) == ([], "precious")
+
+
+@pytest.mark.parametrize("file", ["cell.json", "scores.parquet", "trials"])
+def test_what_the_remedy_of_a_damaged_file_says_helps(logging: World, file: str) -> None:
+    """Done as told, the same command makes the store whole again."""
+    cell = logging.cell("det", "set")
+    assert cell.path is not None
+    expected = score_bytes(cell)
+    place = next(logging.results.glob("set/trials-*.parquet")) if file == "trials" else cell.path / file
+    place.write_bytes(b"{damaged")
+
+    def show() -> results.Result:
+        return results.collect(logging.workspace().store)[0]
+
+    if file == "trials":  # the run writes it anew
+        with pytest.raises(StoreError, match="not readable"):
+            show()
+    else:
+        with pytest.raises(StoreError, match="not readable") as caught:
+            show()
+        assert caught.value.remedy in ("delete it and run again", f"delete the folder {cell.path} and run again")
+        (cell.path / "cell.json").unlink()
+        if "folder" in caught.value.remedy:
+            (cell.path / "scores.parquet").unlink()
+    logging.run("det", "set")
+    assert show().metrics is not None
+    assert score_bytes(cell) == expected
+
+
+def test_hostile_names_of_the_users_own_stay_inside_the_results_folder(logging: World) -> None:
+    """HTML, dots and slashes in a `--data` name and in a card's name: cells like any other."""
+    before = {path for path in files_below(logging.root) if not path.is_relative_to(logging.results)}
+    names = ["../up", "a/b", "<b>x</b>", "..", ".hid", "weights", "Ünïcödé", "/abs"]
+    own = dict.fromkeys(names, logging.data / "set.csv")
+    outcomes = logging.run("det", ",".join(names), data=own)
+    assert [(outcome.ok, outcome.as_cell.dataset) for outcome in outcomes] == [(True, name) for name in names]
+    assert sorted(cell.dataset for cell in logging.workspace().store.current()) == sorted(names)
+    logging.log.unlink()
+    assert {path for path in files_below(logging.root) if not path.is_relative_to(logging.results)} == before
+
+
+def test_an_old_cell_under_this_key_that_holds_other_trials_is_refused(logging: World) -> None:
+    """A folder somebody copied: an error with the folder, nothing is mixed."""
+    (pair,) = logging.plan("det", "set")
+    store = logging.workspace().store
+    other = logging.workspace().dataset(logging.dataset("other", [31, 32])).trials
+    about = {"key": pair.key, "dataset": {"name": "set", "trials": 2}, "detector": {"name": "det"}}
+    import pandas as pd
+
+    writer = CellWriter(store, about, other)
+    writer.add(pd.DataFrame({"trial": other["trial"], "score": 1.0, "seconds": 1.0, "note": ""}))
+    cell = writer.finish({})
+    assert cell.path is not None
+    write_json(cell.path / "cell.json", {**cell.manifest, "status": "running"})
+    with pytest.raises(BenchError, match="trial '31' has a score but is not in the list of this cell"):
+        logging.run("det", "set")
