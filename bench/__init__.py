@@ -83,8 +83,9 @@ def _workspace(options: dict[str, Any]) -> Workspace:
     from bench.workspace import Options, Workspace
 
     known = [field.name for field in fields(Options)]
-    for name in options.keys() - known:
-        raise unknown("option", name, known)
+    for name in options:
+        if name not in known:
+            raise unknown("option", name, known)
     places: dict[str, Any] = {
         name: Path(options[name]) for name in ("data_root", "results", "cards") if options.get(name) is not None
     }

@@ -36,7 +36,7 @@ FFMPEG = {
 # soundfile takes the suffix .raw for samples without a header and then wants more arguments: TypeError.
 SOUNDFILE_REFUSALS = (soundfile.SoundFileError, AudioError, TypeError)
 # PyAV: no audio stream is an IndexError, a stream of a codec it does not know an AttributeError.
-PYAV_REFUSALS = (av.FFmpegError, AudioError, IndexError, AttributeError, UnicodeEncodeError)
+PYAV_REFUSALS = (av.FFmpegError, AudioError, IndexError, AttributeError)
 
 # Magic number -> byte order, and the chunk that holds the samples.
 CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
@@ -195,7 +195,7 @@ def _decode_soundfile(path: str | Path) -> tuple[np.ndarray, int]:
         while len(block := file.read(BLOCK // file.channels, dtype="float32", always_2d=True)):
             blocks.append(block.mean(axis=1) if file.channels > 1 else block[:, 0])
         wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
-        if file.format != "MPEG" and 0 < file.frames < OPEN_END:  # an MPEG header only estimates
+        if file.format != "MPEG":  # whose header only estimates
             _check_complete(len(wave), file.frames)
         return wave, file.samplerate
 
@@ -208,7 +208,9 @@ def _decode_pyav(path: str | Path) -> tuple[np.ndarray, int]:
     with _open(path) as container:
         stream = container.streams.audio[0]
         blocks = [_mono(frame) for frame in container.decode(stream)]
-        wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+        if not blocks:
+            raise AudioError("no samples")
+        wave = np.concatenate(blocks)
         if container.format.name == "flac" and (promised := _promised(stream)) is not None:
             _check_complete(len(wave), promised)
         return wave, stream.rate

@@ -310,7 +310,7 @@ def _print_plan(planned: Sequence[Planned], as_json: bool) -> None:
         return
     table = Table("detector", "dataset", "trials", "what happens", **_PLAIN)
     for pair in planned:
-        missing = f" ({pair.missing:,} audio files are missing)" if pair.missing else ""
+        missing = f" (audio files missing: {pair.missing:,})" if pair.missing else ""
         trials = f"{len(pair.dataset.trials):,}" if pair.dataset else "–"
         table.add_row(Text(pair.card.name), Text(pair.dataset_name), trials, does[pair.state] + missing)
     out.print(table)

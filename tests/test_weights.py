@@ -98,6 +98,7 @@ def test_weights_are_verified_by_the_hash_on_the_card(tmp_path: Path) -> None:
 def test_a_file_of_another_hash_is_refused(tmp_path: Path) -> None:
     """Both hashes, the file, and where to get the right one."""
     path = put(tmp_path / "net.pth", b"truncated")
+    put(tmp_path / "deep" / "net.pth", b"other")
     with pytest.raises(WeightsError) as caught:
         weights.find(card(sha256="0" * 64), [tmp_path])
     assert caught.value.what == f"not the published net.pth: sha256 is {digest(b'truncated')}, the card says {'0' * 64}"

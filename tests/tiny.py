@@ -160,7 +160,7 @@ class Trainable(nn.Module):
         bonafide = [float(wave[0]) for wave, label in utterances if label == 1]
         if self.broken:
             raise ArithmeticError("the loss exploded")
-        self.weight[0] = gain * float(np.mean(bonafide)) + seed
+        self.weight[0] = torch.tensor(gain * float(np.mean(bonafide)) + seed, dtype=torch.float64)
 
     def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
         return wave[:, 0].double() * self.weight.double()

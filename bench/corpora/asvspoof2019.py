@@ -38,7 +38,7 @@ def read(root: Path, *, split: str, places: Sequence[str]) -> pd.DataFrame:
         raise unknown("split of ASVspoof 2019 LA", split, PROTOCOLS)
     name = f"ASVspoof2019.LA.{PROTOCOLS[split]}.txt"
     audio = f"ASVspoof2019_LA_{split}"
-    protocol = first(under(root, places, ("ASVspoof2019_LA_cm_protocols", "protocols", "", audio), (name,)), name, root)
+    protocol = first(under(root, places, ("ASVspoof2019_LA_cm_protocols", "protocols", "", audio), (name,)), name)
     rows = read_protocol(protocol, COLUMNS)
     trials = plain_names(rows.table["trial"], protocol, rows.lines)
     rows.table["path"] = locate(trials, under(root, places, (audio, ""), ("flac", "wav", "")), (".flac", ".wav"))

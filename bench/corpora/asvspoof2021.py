@@ -92,7 +92,7 @@ def _key(root: Path, track: str, places: Sequence[str]) -> Path:
             line=1,
             remedy=f"unpack {track}-keys-full.tar.gz so that {candidates[0]} exists",
         )
-    raise absent(f"the key of ASVspoof 2021 {track} ({KEY})", candidates, root)
+    raise absent(f"the key of ASVspoof 2021 {track} ({KEY})", candidates)
 
 
 def _first_prefix(key: Path) -> str:

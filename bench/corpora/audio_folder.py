@@ -28,7 +28,7 @@ def read(root: Path, *, folder: str) -> pd.DataFrame:
         Blocked: no such folder.
         DataError: no audio in it, audio that is in no labelled folder or in two that disagree, two files of one id.
     """
-    return trials(first([root / folder], "the folder of audio", root))
+    return trials(first([root / folder], "the folder of audio"))
 
 
 def trials(folder: Path, *, by_stem: bool = False) -> pd.DataFrame:

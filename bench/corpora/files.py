@@ -41,7 +41,7 @@ def under(root: Path, places: Iterable[str], *levels: Iterable[str]) -> list[Pat
     return list(dict.fromkeys(root.joinpath(*parts) for parts in product(places, *levels)))
 
 
-def first(candidates: Sequence[Path], what: str, root: Path) -> Path:
+def first(candidates: Sequence[Path], what: str) -> Path:
     """The first candidate that exists, as a file or as a folder.
 
     Raises:
@@ -50,13 +50,13 @@ def first(candidates: Sequence[Path], what: str, root: Path) -> Path:
     for candidate in candidates:
         if candidate.exists():
             return candidate
-    raise absent(what, candidates, root)
+    raise absent(what, candidates)
 
 
-def absent(what: str, candidates: Sequence[Path], root: Path) -> Blocked:
+def absent(what: str, candidates: Sequence[Path]) -> Blocked:
     """The error for something that is at none of the places where it was searched."""
     searched = "".join(f"\n    {candidate}" for candidate in candidates)
-    return Blocked(f"{what} is not here; searched:{searched}", where=root, remedy=f"it belongs at {candidates[0]}")
+    return Blocked(f"{what} is not here", where=f"searched{searched}", remedy=f"it belongs at {candidates[0]}")
 
 
 def names_in(folder: Path) -> list[str]:

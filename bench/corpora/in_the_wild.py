@@ -49,7 +49,7 @@ def read(root: Path, *, places: Sequence[str], key: str | None = None) -> pd.Dat
     """
     folders = under(root, places)
     if key is not None:
-        file = first([root / key], "the key file of In-the-Wild", root)
+        file = first([root / key], "the key file of In-the-Wild")
         return _trials(_key(file), file, folders)
     lists = under(root, places, ("", "protocols"), ("meta.csv",))
     for file in filter(Path.is_file, lists):
@@ -58,7 +58,7 @@ def read(root: Path, *, places: Sequence[str], key: str | None = None) -> pd.Dat
     for folder in folders:
         if audio_folder.classes(folder) == {BONAFIDE, SPOOF}:
             return audio_folder.trials(folder, by_stem=True)
-    raise absent("meta.csv of In-the-Wild", [*lists, *under(root, places, ("real",))], root)
+    raise absent("meta.csv of In-the-Wild", [*lists, *under(root, places, ("real",))])
 
 
 def _key(file: Path) -> Rows:

@@ -57,14 +57,14 @@ def read(
     """
     if bona_fide not in RULES:
         raise unknown("bona fide rule", bona_fide, RULES)
-    folder = first(under(root, places, (language,)), f"MLAAD (fake/{language})", root)
+    folder = first(under(root, places, (language,)), f"MLAAD (fake/{language})")
     candidates = under(root, originals)
     source = next((place for place in candidates if _languages(place, language)), None)
     tables = [_spoof(folder / model, source or candidates[0]) for model in _models(folder, models)]
     spoof = pd.concat(tables, ignore_index=True)
     heard = len(missing(spoof["path"].tolist())) < len(spoof)
     if source is None and (heard or bona_fide != "matched"):
-        raise absent(f"M-AILABS ({language}_*), the bona fide side of MLAAD,", candidates, root)
+        raise absent(f"M-AILABS ({language}_*), the bona fide side of MLAAD,", candidates)
     if source is None or bona_fide == "matched":
         real = _matched(spoof, must_exist=heard)
     else:
@@ -82,7 +82,8 @@ def _models(folder: Path, release: Sequence[str] | None) -> list[str]:
     present = sorted(name for name in names_in(folder) if not name.startswith(".") and (folder / name).is_dir())
     if lost := [model for model in release or () if model not in present]:
         raise Blocked(
-            f"{len(lost)} of the {len(release or ())} model folders of this release are not here: {', '.join(lost)}",
+            f"{len(lost)} of the {len(release or ())} model folders of this release are not here: "
+            f"{', '.join(lost[:5])}{', …' if len(lost) > 5 else ''}",
             where=folder,
             remedy="download them, or score what is present with a card that names no models",
         )

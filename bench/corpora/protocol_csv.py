@@ -32,7 +32,7 @@ def read(root: Path, *, file: str) -> pd.DataFrame:
         Blocked: no such file.
         DataError: a list that cannot be read, or one that leads elsewhere, with the line.
     """
-    place = first([root / file], "the list of trials", root)
+    place = first([root / file], "the list of trials")
     rows = read_table(place, NEEDED)
     roots = [place.parent, root] if root.is_dir() else [place.parent]
     paths, ids = inside(rows.table["path"], roots, place, rows.lines)

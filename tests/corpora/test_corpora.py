@@ -77,7 +77,7 @@ def test_a_blocked_dataset_says_where_to_get_it(tmp_path: Path) -> None:
     missing = card(reader="bench.corpora.protocol_csv:read", arguments={"file": "list.csv"})
     with pytest.raises(Blocked) as caught:
         corpora.load(missing, tmp_path)
-    assert caught.value.where == str(tmp_path)
+    assert caught.value.where == f"searched\n    {tmp_path / 'list.csv'}"
     assert caught.value.remedy == f"ask Anna; it belongs at {tmp_path / 'list.csv'}"
 
 

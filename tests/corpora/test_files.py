@@ -22,14 +22,14 @@ def test_a_place_is_the_first_candidate_that_exists(lay: Lay) -> None:
     """Earlier places win over later ones, and for one place earlier levels win."""
     root = lay({"b/list": "", "b/deep/list": "", "c/list": ""})
     candidates = files.under(root, ("a", "b", "c"), ("deep", ""), ("list",))
-    assert files.first(candidates, "the list", root) == root / "b/deep/list"
+    assert files.first(candidates, "the list") == root / "b/deep/list"
 
 
 def test_what_is_nowhere_is_blocked_with_every_searched_path(tmp_path: Path) -> None:
     """The error names all candidates and where the thing belongs."""
     candidates = files.under(tmp_path, ("a", ""), ("x", "y"))
     with pytest.raises(Blocked) as caught:
-        files.first(candidates, "the list", tmp_path)
+        files.first(candidates, "the list")
     assert len(candidates) == 4
     assert all(f"\n    {candidate}\n" in f"{caught.value}\n" for candidate in candidates)
     assert caught.value.remedy == f"it belongs at {tmp_path / 'a/x'}"
