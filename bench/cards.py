@@ -15,9 +15,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from bench import yamlfile
 from bench.errors import BenchError, CardError, UsageError, unknown
 
 
@@ -88,7 +88,7 @@ class Published(Fields):
 
 
 class Card(Fields):
-    name: str = Field(min_length=1, max_length=120, pattern=r"^[^\s,*?\[\]\x00-\x1f\x7f]+$")
+    name: str = Field(min_length=1, max_length=120, pattern=r"^[^\s,*?\[\]=\x00-\x1f\x7f]+$")
     title: str
     summary: str
     paper: str = ""
@@ -155,22 +155,22 @@ class Registry(Generic[C]):
         self._model: type[C] = model
         self._raw: dict[str, tuple[Path, dict[str, Any]]] = {}
         for file in _files(shipped(kind)):
-            self._add(file, _load_yaml(file))
+            self._add(file, yamlfile.load(file))
         if extra is not None:
             for file, raw in _own(extra, kind):
                 self._add(file, raw)
 
     def _add(self, file: Path, raw: dict[str, Any]) -> None:
         name = raw.get("name")
-        if not isinstance(name, str) or name == "all":
-            what = "a card needs a `name`, a string other than `all`"
-            raise CardError(what, where=file, line=_line_of(file, ("name",)))
+        if not isinstance(name, str) or name == "all" or re.search(r":\d+$", name):
+            what = "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)"
+            raise CardError(what, where=file, line=yamlfile.line_of(file, ("name",)))
         if name in self._raw:
             other = self._raw[name][0]
             raise CardError(
                 f"{name!r} is the name of two cards",
                 where=file,
-                line=_line_of(file, ("name",)),
+                line=yamlfile.line_of(file, ("name",)),
                 remedy=f"rename one; the other is {other}",
             )
         self._raw[name] = (file, raw)
@@ -194,7 +194,7 @@ class Registry(Generic[C]):
         parent = raw.get("extends")
         if parent is None:
             return raw
-        line = _line_of(file, ("extends",))
+        line = yamlfile.line_of(file, ("extends",))
         if not isinstance(parent, str) or parent not in self._raw:
             hint = unknown(self.kind.removesuffix("s"), str(parent), self._raw)
             raise CardError(f"`extends`: {hint.what}", where=file, line=line, remedy=hint.remedy)
@@ -277,8 +277,8 @@ def _files(folder: Path) -> list[Path]:
 
 def _own(folder: Path, kind: Literal["detectors", "datasets"]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The cards of one kind in a user's folder, which may hold both; one that extends another is of its kind."""
-    own = {file: _load_yaml(file) for file in _files(folder)}
-    raws = [*(_load_yaml(file) for file in _files(shipped("datasets"))), *own.values()]
+    own = {file: yamlfile.load(file) for file in _files(folder)}
+    raws = [*(yamlfile.load(file) for file in _files(shipped("datasets"))), *own.values()]
     known = {name: raw for raw in raws if isinstance(name := raw.get("name"), str)}
     for file, raw in own.items():
         root = raw
@@ -317,69 +317,6 @@ def _overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, An
     return merged
 
 
-class _Loader(yaml.SafeLoader):
-    """Safe YAML without keys given twice (the later one would silently win) and without aliases (YAML bombs)."""
-
-    def fetch_alias(self) -> None:
-        raise yaml.MarkedYAMLError(problem="aliases (`*name`) are not read in a card", problem_mark=self.get_mark())
-
-    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
-        try:
-            return super().construct_object(node, deep)
-        except (ValueError, LookupError, AttributeError):  # what PyYAML lets through, e.g. of the date 2021-13-01
-            problem = f"{node.value!r:.80} is no {node.tag.rpartition(':')[2]}"
-            raise yaml.MarkedYAMLError(problem=problem, problem_mark=node.start_mark) from None
-
-
-def _mapping(loader: _Loader, node: yaml.MappingNode) -> dict[Any, Any]:
-    keys: list[Any] = []
-    for key, _ in node.value:
-        if key.value in keys:
-            raise yaml.MarkedYAMLError(problem=f"`{key.value}` is given twice", problem_mark=key.start_mark)
-        keys.append(key.value)
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-_Loader.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-# YAML 1.1 reads 1e-7 as a string; epsilons are written that way.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
-)
-
-
-def _load_yaml(file: Path) -> dict[str, Any]:
-    try:
-        raw = yaml.load(file.read_text(encoding="utf-8"), Loader=_Loader)  # noqa: S506, a subclass of SafeLoader
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark
-        raise CardError(f"not valid YAML: {error.problem}", where=file, line=mark.line + 1 if mark else None) from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise CardError(f"not valid YAML: {error}", where=file) from None
-    except OSError as error:
-        raise CardError(f"cannot be read: {error.strerror}", where=file) from None
-    if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
-        raise CardError("a card is a mapping of field names to values", where=file, line=1)
-    return raw
-
-
-def _line_of(file: Path, path: Sequence[str | int]) -> int | None:
-    """The 1-based line of a field of a YAML file, or of the deepest part of `path` that is written there."""
-    node: yaml.Node | None = yaml.compose(file.read_text(encoding="utf-8"), Loader=_Loader)
-    line: int | None = 1
-    for step in path:
-        if isinstance(node, yaml.MappingNode):
-            found = [(key, value) for key, value in node.value if key.value == step]
-            if not found:
-                break
-            line, node = found[0][0].start_mark.line + 1, found[0][1]
-        elif isinstance(node, yaml.SequenceNode) and isinstance(step, int) and step < len(node.value):
-            node = node.value[step]
-            line = node.start_mark.line + 1
-        else:
-            break
-    return line
-
-
 def _card_error(error: ValidationError, file: Path, model: type[BaseModel]) -> BenchError:
     """One complaint of pydantic, a misspelt field first: field, line, and the nearest field name."""
     first = min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
@@ -397,7 +334,7 @@ def _card_error(error: ValidationError, file: Path, model: type[BaseModel]) -> B
     else:
         what = f"`{field}`: {first['msg'].removeprefix('Value error, ')}"
     others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
-    return CardError(what + others, where=file, line=_line_of(file, path), remedy=remedy)
+    return CardError(what + others, where=file, line=yamlfile.line_of(file, path), remedy=remedy)
 
 
 def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:

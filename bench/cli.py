@@ -47,7 +47,7 @@ class Commands(click.Group):
             err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            err.print("\ninterrupted; what was scored is stored, the same command goes on from there")
+            err.print("\ninterrupted; what was scored so far is stored, `bench run` goes on from there")
             ctx.exit(130)
 
 
@@ -168,6 +168,8 @@ def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_jso
     planned = matrix.plan(workspace, detectors, datasets)
     if dry_run:
         _print_plan(planned, as_json)
+        if any(pair.state == "blocked" and pair.named for pair in planned):
+            sys.exit(1)
         return
     with _display() as display:
         outcomes = matrix.run(workspace, planned, display)
@@ -212,7 +214,7 @@ def show(detectors: Sequence[str], datasets: Sequence[str], as_json: bool, resul
     if as_json:
         _print_json(cells_json(found))
     else:
-        out.print(table(found))
+        out.print(table(found) if found else "there are no results here yet")
 
 
 @main.command()
@@ -262,7 +264,8 @@ def demo(folder: Path, **places: Any) -> None:
 
     workspace = _workspace(places, make=True)
     with _display() as display:
-        display.note(f"the demo corpus is in {workspace.options.data_root / 'demo'}; the first run makes it")
+        if not (corpus := workspace.options.data_root / "demo").exists():
+            display.note(f"making the demo corpus in {corpus}, about 10 seconds")
         outcomes = matrix.run(workspace, matrix.plan(workspace, DEMO_DETECTORS, ["demo"]), display)
     _print_outcomes(workspace, outcomes, as_json=False)
     out.print(WHAT_THE_DEMO_SHOWS)
@@ -304,7 +307,13 @@ def _display() -> Iterator[Display]:
 
 
 def _print_plan(planned: Sequence[Planned], as_json: bool) -> None:
-    does = {"score": "score", "train": "train, then score", "done": "nothing: finished before", "blocked": "blocked"}
+    does = {
+        "score": "score",
+        "train": "train, then score",
+        "make": "make the corpus, then score",
+        "done": "nothing: finished before",
+        "blocked": "blocked",
+    }
     if as_json:
         _print_json({"plan": [_plan_json(pair) for pair in planned]})
         return
@@ -333,7 +342,7 @@ def _plan_json(pair: Planned) -> dict[str, Any]:
 def _print_outcomes(workspace: Workspace, outcomes: Sequence[Outcome], as_json: bool) -> None:
     from bench import results
 
-    found = [results.evaluate_cell(workspace.store, outcome.as_cell) for outcome in outcomes]
+    found = results.ranked(results.evaluate_cell(workspace.store, outcome.as_cell) for outcome in outcomes)
     if as_json:
         _print_json(results.as_json(found))
         return

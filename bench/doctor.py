@@ -67,6 +67,10 @@ class Finding:
             for label, rates in self.rates.items()
             for low, middle, high in [self.seconds[label]]
         ]
+        if len(self.rates) == 2 and len({frozenset(rates) for rates in self.rates.values()}) == 2:
+            lines.append(
+                "  warning: the classes differ in their sample rates, which a detector may hear instead of the voice"
+            )
         lines += _named("missing", list(self.missing))
         lines += _named("undecodable", [f"{path}: {why}" for path, why in self.undecodable.items()])
         if self.healthy:

@@ -51,6 +51,11 @@ class BenchError(Exception):
             parts.append(f"  remedy: {self.remedy}")
         return "\n".join(parts)
 
+    def reason(self, *, searched: bool = True) -> str:
+        """What and where in one sentence; without `searched`, a list of places (several lines) is left out."""
+        told = self.where and (searched or "\n" not in self.where)
+        return f"{self.what} ({self.where})" if told else self.what
+
     def __reduce__(self) -> tuple[object, ...]:
         # Exceptions cross process borders (decode workers); the default would call __init__ with the wrong arguments.
         return _rebuild, (type(self), self.what, self.where, self.remedy)

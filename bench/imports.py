@@ -108,7 +108,7 @@ def read_scores(file: Path, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
 
 def _number(text: str, file: Path, line: int) -> float:
     try:
-        score = float(text)
+        score = float(text if "_" not in text else "")  # Python would read 1_2 as 12
     except ValueError:
         raise DataError(f"{text!r} is not a number", where=file, line=line, remedy=REMEDY) from None
     if not math.isfinite(score):

@@ -68,6 +68,6 @@ def _made_when_needed(card: DatasetCard, error: BenchError) -> bool:
 
 
 def _blocked(card: DetectorCard | DatasetCard, error: BenchError) -> Entry:
-    reason = f"{error.what} ({error.where})" if error.where else error.what
+    reason = error.reason(searched=False)
     state = "missing" if isinstance(error, Blocked) else "damaged"
     return Entry(card.name, card.title, card.licence, False, state, reason, error.remedy or "")

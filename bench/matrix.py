@@ -37,7 +37,8 @@ BATCH_SIZES = {"cpu": 8, "cuda": 64}
 class Planned:
     """One pair of the plan.
 
-    state: `score` it, `train` its detector first, `done` before, or `blocked` for `reason`.
+    state: `score` it, `train` its detector first, `done` before, or `blocked` for `reason`; in a dry run also `make`: a
+            corpus that the harness makes itself comes first, more cannot be told before.
     dataset: what it is scored on, None where its list is not here. key: '' unless the state is `score` or `done`.
     named: what blocks, the detector or the dataset, was asked for by name.
     missing: audio files that are not here.
@@ -45,7 +46,7 @@ class Planned:
 
     card: DetectorCard
     name: str
-    state: Literal["score", "train", "done", "blocked"]
+    state: Literal["score", "train", "make", "done", "blocked"]
     dataset: Dataset | None = None
     checkpoint: Checkpoint | None = None
     key: str = ""
@@ -105,8 +106,9 @@ def _plan_pair(ws: Workspace, card: DetectorCard, name: str, detector_named: boo
     except UsageError:
         raise
     except BenchError as error:
-        reason = f"{error.what} ({error.where})" if error.where else error.what
-        return replace(pair, reason=reason, remedy=error.remedy or "")
+        if isinstance(error, Blocked) and ws.would_make(name, card):
+            return replace(pair, state="make")
+        return replace(pair, reason=error.reason(searched=pair.named), remedy=error.remedy or "")
     if card.recipe is not None and checkpoint is None:
         return replace(pair, state="train")
     return _with_checkpoint(ws, pair, checkpoint)
@@ -201,8 +203,9 @@ def _trained(ws: Workspace, pair: Planned, display: Display) -> Planned:
     except (UsageError, StoreError):
         raise
     except BenchError as error:
-        reason = f"training failed: {error.what}" + (f" ({error.where})" if error.where else "")
-        return replace(pair, state="blocked", reason=reason, remedy=error.remedy or "", named=True)
+        return replace(
+            pair, state="blocked", reason=f"training failed: {error.reason()}", remedy=error.remedy or "", named=True
+        )
 
 
 def _train(ws: Workspace, card: DetectorCard, display: Display) -> Checkpoint | None:
@@ -291,8 +294,7 @@ class _Pass:
 
     def _fail(self, item: Failed) -> Cell:
         writer = self._writers[item.detector]
-        reason = f"{item.error.what} ({item.error.where})" if item.error.where else item.error.what
-        facts = {"reason": reason, "remedy": item.error.remedy or "", "details": item.details}
+        facts = {"reason": item.error.reason(), "remedy": item.error.remedy or "", "details": item.details}
         return writer.close("failed", facts)
 
     def _finish(self, name: str) -> Cell:

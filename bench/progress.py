@@ -14,7 +14,7 @@ PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
 
 
 class Display(Protocol):
-    """Where the matrix tells what it is doing. Counts are trials, summed over the detectors of a pass."""
+    """Where the matrix tells what it is doing. Counts are scores: trials times detectors of a pass."""
 
     def note(self, text: str) -> None: ...
 
@@ -54,7 +54,7 @@ class Plain:
     def begin(self, what: str, total: int) -> None:
         self._what, self._total, self._done = what, total, 0
         self._started = self._said = time.monotonic()
-        self.note(f"{what}: {total:,} trials to go")
+        self.note(f"{what}: {total:,} to go")
 
     def advance(self, count: int) -> None:
         self._done += count
@@ -63,12 +63,12 @@ class Plain:
             self._said = now
             rate = self._done / max(now - self._started, 1e-9)
             left = (self._total - self._done) / max(rate, 1e-9)
-            self.note(f"{self._what}: {self._done:,} of {self._total:,} trials, {rate:,.1f}/s, {left:,.0f} s left")
+            self.note(f"{self._what}: {self._done:,} of {self._total:,}, {rate:,.1f}/s, {left:,.0f} s left")
 
     def end(self) -> None:
         elapsed = time.monotonic() - self._started
         rate = self._done / max(elapsed, 1e-9)
-        self.note(f"{self._what}: {self._done:,} trials in {elapsed:,.1f} s, {rate:,.1f}/s")
+        self.note(f"{self._what}: {self._done:,} in {elapsed:,.1f} s, {rate:,.1f}/s")
 
 
 class _Rate(ProgressColumn):

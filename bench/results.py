@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +25,7 @@ from bench.trials import COLUMNS, SPOOF_ATTRIBUTES, is_bonafide
 from bench.trials import digest as trial_digest
 
 F1_HEADLINE = "F1 (bona fide positive, threshold = test-set EER threshold)"
+F1_CAPTION = "F1: bona fide positive, at the test-set EER threshold"
 
 # A breakdown by more values than a reader compares is a list of speakers or files, not an attribute.
 BREAKDOWN_VALUES = range(2, 61)
@@ -107,6 +108,11 @@ def collect(
         for cell in cells
         if cell.dataset in wanted_datasets and cell.detector in wanted_detectors
     )
+    return ranked(results)
+
+
+def ranked(results: Iterable[Result]) -> list[Result]:
+    """By dataset and trial list; in each the lowest EER first, cells without numbers last."""
     return sorted(results, key=_order)
 
 
@@ -232,13 +238,14 @@ def _cell_json(result: Result) -> dict[str, Any]:
 
 def table(results: Sequence[Result]) -> Table:
     """The results for a terminal. Names are plain text: `[red]` in one is printed, not obeyed."""
-    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, caption=F1_CAPTION, caption_justify="left")
     shown.add_column("detector", overflow="fold")
     shown.add_column("dataset", overflow="fold")
-    shown.add_column("EER %", justify="right")
-    shown.add_column("F1 (bona fide, at the test-set EER threshold)", justify="right", max_width=22)
-    shown.add_column("trials", justify="right")
-    shown.add_column("digest", no_wrap=True)
+    # Numbers are never cut, however narrow the terminal: 15.… is worse than a folded name.
+    shown.add_column("EER %", justify="right", no_wrap=True, min_width=7)
+    shown.add_column("F1", justify="right", no_wrap=True, min_width=6)
+    shown.add_column("trials", justify="right", no_wrap=True, min_width=6)
+    shown.add_column("digest", overflow="fold")
     shown.add_column("status", overflow="fold")
     for result in results:
         found = result.metrics

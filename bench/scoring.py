@@ -83,14 +83,18 @@ class Batch(NamedTuple):
 
 
 def build_model(target: str, arguments: Mapping[str, Any], card: str) -> torch.nn.Module:
-    """A detector's network as its card describes it, without weights."""
+    """A detector's network as its card describes it, without weights.
+
+    Raises:
+        CardError: no such class, something that is no torch.nn.Module (which is not called), arguments it does not take.
+    """
+    network = cards.resolve(target, f"detector card {card}")
+    if not (isinstance(network, type) and issubclass(network, torch.nn.Module)):
+        raise CardError(f"{target} is no torch.nn.Module", where=f"detector card {card}")
     try:
-        model = cards.resolve(target, f"detector card {card}")(**arguments)
+        return network(**arguments)
     except TypeError as error:
         raise CardError(f"{target} does not take these arguments: {error}", where=f"detector card {card}") from None
-    if not isinstance(model, torch.nn.Module):
-        raise CardError(f"{target} is no torch.nn.Module", where=f"detector card {card}")
-    return model
 
 
 def model_version(target: str, card: str) -> int:

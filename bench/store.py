@@ -278,7 +278,11 @@ def _read_cell(folder: Path) -> Cell | None:
 def _read_parts(folder: Path) -> list[pd.DataFrame]:
     """What is stored of a cell that is not finished."""
     parts = []
-    for place in sorted(folder.glob("parts/*.parquet")):
+    try:
+        places = sorted(place for place in (folder / "parts").iterdir() if place.suffix == ".parquet")
+    except FileNotFoundError:
+        return []
+    for place in places:
         try:
             parts.append(read_parquet(place))
         except StoreError:

@@ -112,6 +112,11 @@ class Workspace:
 
         return self.once(("dataset", name), load)
 
+    def would_make(self, name: str, card: DetectorCard) -> bool:
+        """Whether a run that may write would make this dataset, or the corpus the detector is trained on, itself."""
+        needed = [name, *([card.recipe.train] if card.recipe else [])]
+        return not self._make and any(self.dataset_card(each).made_by for each in needed)
+
     def evaluated(self, name: str) -> Dataset:
         """The dataset to score: the whole one, or with `limit` a sample under a name of its own.
 

@@ -313,6 +313,22 @@ def test_a_mended_file_is_all_that_is_scored(world: World) -> None:
     assert cells()["det"]["status"] == "complete"
 
 
+def test_ctrl_c(world: World) -> None:
+    """An interrupted run is exit 130 without a traceback; the same command scores only what is not stored."""
+    world.dataset("d", range(6))
+    log = str(world.log)
+    world.detector("det", "InterruptedAt", arguments={"at": 3, "flag": str(world.root / "interrupted"), "log": log})
+    arguments = ("-d", "det", "-s", "d", "--data-root", world.data, "--cards", world.cards, "--batch-size", 1)
+    stopped = run(*arguments)
+    assert stopped.exit_code == 130
+    assert "interrupted; what was scored is stored" in stopped.stderr
+    assert "Traceback" not in stopped.output
+    assert cells()["det"]["status"] == "running"
+    world.given()
+    assert run(*arguments).exit_code == 0
+    assert world.given() == [[3], [4], [5]]
+
+
 def test_audio_that_only_looks_odd(own: Own) -> None:
     """A stereo file of 44.1 kHz and one of ten samples are scored like any other."""
     own.audio("2.wav", np.random.default_rng(2).normal(0, 0.1, (22_050, 2)), 44_100)
@@ -530,6 +546,8 @@ def test_listing_writes_nothing(world: World, elsewhere: Path) -> None:
     assert bench("report").exit_code == 2
     assert bench("doctor").exit_code == 0
     assert not list(elsewhere.iterdir())
+    (elsewhere / "results").mkdir()
+    assert bench("show").stdout == "there are no results here yet\n"
 
 
 def test_list_as_json(world: World) -> None:

@@ -58,10 +58,10 @@ def test_plain_lines_come_at_the_beginning_each_quarter_of_a_minute_and_at_the_e
         display.advance(500)
     display.end()
     assert text.getvalue().splitlines() == [
-        "itw: aasist: 31,779 trials to go",
-        "itw: aasist: 7,500 of 31,779 trials, 500.0/s, 49 s left",
-        "itw: aasist: 15,000 of 31,779 trials, 500.0/s, 34 s left",
-        "itw: aasist: 20,000 trials in 40.0 s, 500.0/s",
+        "itw: aasist: 31,779 to go",
+        "itw: aasist: 7,500 of 31,779, 500.0/s, 49 s left",
+        "itw: aasist: 15,000 of 31,779, 500.0/s, 34 s left",
+        "itw: aasist: 20,000 in 40.0 s, 500.0/s",
     ]
 
 
@@ -79,12 +79,12 @@ def test_the_next_pass_counts_from_zero(clock: Clock) -> None:
     clock.now += 20
     display.advance(50)
     assert text.getvalue().splitlines() == [
-        "first: 10 trials to go",
-        "first: 10 trials in 10.0 s, 1.0/s",
-        "second: 1,000 trials to go",
-        "second: 0 trials in 0.0 s, 0.0/s",
-        "third: 100 trials to go",
-        "third: 50 of 100 trials, 2.5/s, 20 s left",
+        "first: 10 to go",
+        "first: 10 in 10.0 s, 1.0/s",
+        "second: 1,000 to go",
+        "second: 0 in 0.0 s, 0.0/s",
+        "third: 100 to go",
+        "third: 50 of 100, 2.5/s, 20 s left",
     ]
 
 

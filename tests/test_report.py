@@ -23,6 +23,7 @@ FAIR = (3.0, 2.0, -1.0, 0.5, -1.5, -2.0)
 NAN = float("nan")
 SCRIPT = "<script>alert('x')</script>&amp;\"'"
 COUNTS = {"trials": 6, "bonafide": 3, "spoof": 3}
+ABOUT = {"summary": "Six trials.", "notes": ["They are <made up>."]}
 VOID = {"meta", "link", "br"}
 
 
@@ -51,7 +52,7 @@ def put(
     store.write_trials(dataset, digest(trials), trials)
     facts = {
         "key": "0" * 64,
-        "dataset": {"name": dataset, "digest": digest(trials), **COUNTS, "warnings": list(warnings)},
+        "dataset": {"name": dataset, "digest": digest(trials), **COUNTS, **ABOUT, "warnings": list(warnings)},
         "detector": {"name": name, "title": f"Title of {name}", "family": "fam", "licence": "MIT", **(detector or {})},
         "precision": "fp32",
         "timings": {"audio_seconds_per_second": 1234.4},
