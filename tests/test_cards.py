@@ -315,8 +315,24 @@ def test_a_name_can_be_given_once(write: Write) -> None:
         ("", "a card is a mapping of field names to values", 1, None),
         ("1: a\n", "a card is a mapping of field names to values", 1, None),
         ("title: a\n", "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)", 1, None),
-        ("title: a\nname: 2019\n", "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)", 2, None),
-        (OWN.replace("own", "all"), "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)", 1, None),
+        (
+            "title: a\nname: 2019\n",
+            "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)",
+            2,
+            None,
+        ),
+        (
+            OWN.replace("own", "all"),
+            "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)",
+            1,
+            None,
+        ),
+        (
+            OWN.replace("own", "itw:10"),
+            "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)",
+            1,
+            None,
+        ),
     ],
 )
 def test_a_mistake_is_told_with_file_and_line(
