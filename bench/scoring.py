@@ -86,7 +86,7 @@ def build_model(target: str, arguments: Mapping[str, Any], card: str) -> torch.n
     """A detector's network as its card describes it, without weights.
 
     Raises:
-        CardError: no such class, something that is no torch.nn.Module (which is not called), arguments it does not take.
+        CardError: no such class, something that is no torch.nn.Module (it is not called), arguments it does not take.
     """
     network = cards.resolve(target, f"detector card {card}")
     if not (isinstance(network, type) and issubclass(network, torch.nn.Module)):
