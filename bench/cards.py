@@ -9,13 +9,14 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Annotated, Any, Generic, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from bench import yamlfile
 from bench.errors import BenchError, CardError, UsageError, unknown
@@ -23,6 +24,18 @@ from bench.errors import BenchError, CardError, UsageError, unknown
 
 class Fields(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Arguments are part of a key: what JSON cannot hold (a date, NaN) has no one spelling."""
+    try:
+        json.dumps(arguments, allow_nan=False, sort_keys=True)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"give text, numbers, lists and mappings only: {error}") from None
+    return arguments
+
+
+Arguments = Annotated[dict[str, Any], AfterValidator(_plain)]
 
 
 class AudioRecipe(Fields):
@@ -67,7 +80,7 @@ class Recipe(Fields):
 
     train: str
     seed: int = 0
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
 
 
 class Decision(Fields):
@@ -101,7 +114,7 @@ class Card(Fields):
 class DetectorCard(Card):
     family: str
     model: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
     audio: AudioRecipe
     weights: Weights | None = None
     recipe: Recipe | None = None
@@ -129,7 +142,7 @@ class Counts(Fields):
 
 class DatasetCard(Card):
     reader: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
-    arguments: dict[str, Any] = Field(default_factory=dict)
+    arguments: Arguments = Field(default_factory=dict)
     counts: Counts | None = None
     obtain: str
     made_by: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")  # called with the data root
@@ -300,9 +313,9 @@ def resolve(target: str, where: str) -> Any:
     module_name, _, name = target.partition(":")
     try:
         return getattr(importlib.import_module(module_name), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # a user's own module may raise anything while it is imported
         raise CardError(
-            f"{target} cannot be loaded: {error}",
+            f"{target} cannot be loaded: {type(error).__name__}: {error}",
             where=where,
             remedy="correct the card, or install the module it names",
         ) from error

@@ -22,7 +22,8 @@ def versions() -> dict[str, str]:
     """Versions of the harness, Python and every library that touches a score."""
     found = {"bench": metadata.version(DISTRIBUTION), "python": platform.python_version()}
     found |= {library: metadata.version(library) for library in LIBRARIES}
-    return found | {"libsndfile": soundfile.__libsndfile_version__}
+    # torch's own word names its CUDA build too.
+    return found | {"torch": str(torch.__version__), "libsndfile": soundfile.__libsndfile_version__}
 
 
 def hardware(device: str) -> dict[str, str | int]:

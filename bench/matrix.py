@@ -259,7 +259,7 @@ class _Pass:
         self._started = flushed = time.perf_counter()
         if todo:
             self._display.begin(f"{self._dataset.name}: {', '.join(self._writers)}", todo)
-            batches = plan_batches(self._dataset.trials, self._recipe, self._batch_size, self._workers)
+            batches = plan_batches(self._dataset.trials, self._recipe, self._batch_size)
             try:
                 for item in score_trials(
                     self._scorers,

@@ -28,6 +28,7 @@ from bench.errors import AudioError, BenchError, CardError, ScoringError
 from bench.models import Facts, Output
 
 CLIP_SAMPLES = 64_600  # about 4 s: what one unit of batch size stands for when files are taken whole
+HEADER_THREADS = 8  # headers are read ahead of everything: the wait is for the disk, not for a core
 FACT_ROWS = 4_096  # rows a batch where no samples are read
 
 
@@ -102,7 +103,7 @@ def model_version(target: str, card: str) -> int:
     return int(getattr(cards.resolve(target, f"detector card {card}"), "version", 1))
 
 
-def plan_batches(trials: pd.DataFrame, recipe: AudioRecipe, batch_size: int, workers: int = 0) -> list[np.ndarray]:
+def plan_batches(trials: pd.DataFrame, recipe: AudioRecipe, batch_size: int) -> list[np.ndarray]:
     """All rows of the trial list in batches, a function of the list, the files and the batch size alone.
 
     Fixed windows batch in the order of the list. Whole files are bucketed by length: batches of like durations whose
@@ -113,7 +114,7 @@ def plan_batches(trials: pd.DataFrame, recipe: AudioRecipe, batch_size: int, wor
         return np.split(rows, rows[FACT_ROWS::FACT_ROWS])
     if recipe.window != "whole":
         return np.split(rows, rows[batch_size::batch_size])
-    samples = _durations(trials["path"].tolist(), max(workers, 1)) * recipe.rate
+    samples = _durations(trials["path"].tolist()) * recipe.rate
     budget = batch_size * CLIP_SAMPLES
     batches: list[list[int]] = []
     for row in np.lexsort((rows, samples)):
@@ -125,7 +126,7 @@ def plan_batches(trials: pd.DataFrame, recipe: AudioRecipe, batch_size: int, wor
     return [np.array(batch) for batch in batches]
 
 
-def _durations(paths: Sequence[str], threads: int) -> np.ndarray:
+def _durations(paths: Sequence[str]) -> np.ndarray:
     """Seconds of each file by its header, 0 where there is none to read (decoding will say why)."""
 
     def seconds(path: str) -> float:
@@ -134,7 +135,7 @@ def _durations(paths: Sequence[str], threads: int) -> np.ndarray:
         except AudioError:
             return 0.0
 
-    with ThreadPoolExecutor(threads) as pool:
+    with ThreadPoolExecutor(HEADER_THREADS) as pool:
         return np.fromiter(pool.map(seconds, paths), dtype=np.float64, count=len(paths))
 
 
@@ -338,5 +339,6 @@ class _Runner:
 
 
 def _out_of_memory(error: BaseException) -> bool:
-    # The CPU allocator has no exception class of its own.
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or "can't allocate memory" in str(error)
+    # The CPU allocator, the CUDA driver and cuBLAS raise a plain RuntimeError.
+    told = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
+    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in told)

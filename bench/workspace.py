@@ -77,11 +77,21 @@ class Workspace:
         return cards.datasets(self.options.cards)
 
     def select_datasets(self, patterns: Iterable[str]) -> dict[str, bool]:
-        """As `Registry.select`, and the names that `--data` gives the user's own files."""
+        """As `Registry.select`, and the names that `--data` gives the user's own files.
+
+        Raises:
+            UsageError: also for a name of `--data` that is no dataset and that nothing asks for: a slip of the pen.
+        """
         names = [name.strip() for pattern in patterns for name in pattern.split(",") if name.strip()]
         own = {name: True for name in names if name not in self.datasets and name in self.options.data}
         known = [name for name in names if name not in own]
-        return self.datasets.select(known) | own if known or not own else own
+        selected = self.datasets.select(known) | own if known or not own else own
+        trained_on = {card.recipe.train for card in self.detectors.cards.values() if card.recipe}
+        for name in self.options.data:
+            if name not in self.datasets and name not in selected and name not in trained_on:
+                error = unknown("dataset", name, self.datasets.names)
+                raise UsageError(f"--data: {error.what}, and nothing asks for it", remedy=error.remedy)
+        return selected
 
     def dataset_card(self, name: str) -> DatasetCard:
         """The card of a dataset; a name without one stands for the user's own list or folder given for it.

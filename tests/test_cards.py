@@ -461,6 +461,25 @@ def test_a_folder_that_is_not_there_or_empty_is_an_error(tmp_path: Path) -> None
         cards.detectors(tmp_path)
 
 
+def test_code_that_does_not_even_import_is_a_card_error(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistake in the user's module is told with the card, whatever it raises."""
+    folder = write(own=OWN)
+    (folder / "broken_code.py").write_text("def net(:\n")
+    (folder / "failing_code.py").write_text("raise RuntimeError('no licence key')\n")
+    monkeypatch.syspath_prepend(folder)
+    with pytest.raises(CardError, match=r"broken_code:Net cannot be loaded: SyntaxError"):
+        cards.resolve("broken_code:Net", "card own")
+    with pytest.raises(CardError, match=r"failing_code:Net cannot be loaded: RuntimeError: no licence key"):
+        cards.resolve("failing_code:Net", "card own")
+
+
+@pytest.mark.parametrize("value", ["2021-03-01", ".nan", "{1: a, b: c}"])
+def test_arguments_have_one_spelling(write: Write, value: str) -> None:
+    """Arguments are part of a cell's key: a date, NaN or keys of two kinds are refused."""
+    error = refusal(write(own=OWN + f"arguments: {{x: {value}}}\n"))
+    assert error.what.startswith("`arguments`: give text, numbers, lists and mappings only")
+
+
 def test_a_card_may_name_the_users_own_code(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     """`module:Class` from anywhere on the path; what is not there is told with the card."""
     folder = write(own=OWN.replace("bench.models.probes:Random", "own_code:Net"))
@@ -470,7 +489,8 @@ def test_a_card_may_name_the_users_own_code(write: Write, monkeypatch: pytest.Mo
     with pytest.raises(CardError, match=r"own_code:Not cannot be loaded.*no attribute 'Not'(.|\n)*where: card"):
         cards.resolve("own_code:Not", "card own")
     with pytest.raises(
-        CardError, match=r"cannot be loaded: No module named 'nowhere'(.|\n)*install the module it names"
+        CardError,
+        match=r"cannot be loaded: ModuleNotFoundError: No module named 'nowhere'(.|\n)*install the module it names",
     ):
         cards.resolve("nowhere.at.all:Net", "card own")
 

@@ -114,8 +114,8 @@ def test_whole_files_are_planned_in_buckets_of_like_length(seconds: list[float],
     trials = table([f"{row}.wav" for row in range(len(seconds))])
     recipe = AudioRecipe.model_validate({**WHOLE, "rate": rate})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "_durations", lambda paths, threads: np.array(seconds))
-        batches = plan_batches(trials, recipe, size, workers=2)
+        patch.setattr(scoring, "_durations", lambda paths: np.array(seconds))
+        batches = plan_batches(trials, recipe, size)
         again = plan_batches(trials, recipe, size)
     rows = np.concatenate(batches)
     assert sorted(rows.tolist()) == list(range(len(seconds)))
@@ -153,7 +153,7 @@ def test_durations_come_from_the_headers(corpus: pd.DataFrame, tmp_path: Path) -
     """In seconds at any sample rate; a file without a header counts as empty and comes first."""
     (tmp_path / "text.wav").write_text("no audio")
     trials = table([*corpus["path"][::-1], tmp_path / "text.wav", tmp_path / "absent.wav"])
-    batches = plan_batches(trials, AudioRecipe.model_validate(WHOLE), 1, workers=3)
+    batches = plan_batches(trials, AudioRecipe.model_validate(WHOLE), 1)
     assert [row for batch in batches for row in batch.tolist()] == [12, 13, *range(11, -1, -1)]
 
 
@@ -313,7 +313,12 @@ def test_after_the_last_detector_has_failed_nothing_more_is_read(tmp_path: Path,
         ("WrongShape", {}, "score has shape (3, 1) for 3 trials", ""),
         ("ReservedExtra", {}, "no extra may be called 'seconds'", ""),
         ("Tiny", {"gain": 3}, "tests.tiny:Tiny does not take these arguments: ", ""),
-        ("Absent", {}, "tests.tiny:Absent cannot be loaded: module 'tests.tiny' has no attribute 'Absent'", ""),
+        (
+            "Absent",
+            {},
+            "tests.tiny:Absent cannot be loaded: AttributeError: module 'tests.tiny' has no attribute 'Absent'",
+            "",
+        ),
         ("pathlib:Path", {}, "pathlib:Path is no torch.nn.Module", ""),
     ],
 )

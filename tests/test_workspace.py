@@ -99,13 +99,14 @@ def test_names_are_selected_from_cards_and_from_the_users_own(world: World) -> N
     """Commas, globs and own names together -> whether each was given by name; nothing twice."""
     own = world.corpus("mine", range(31, 34))
     workspace = world.workspace(data={"mine": own})
-    assert workspace.select_datasets(["set*"]) == {"set": False, "set-part": False}
+    assert world.workspace().select_datasets(["set*"]) == {"set": False, "set-part": False}
     assert workspace.select_datasets(["set*, set", "mine"]) == {"set": True, "set-part": False, "mine": True}
     assert workspace.select_datasets(["mine,mine"]) == {"mine": True}
     for patterns, what in (
         (["mime"], "no dataset is called 'mime'"),
         ([","], "no datasets were named"),
         ([], "no data"),
+        (["set"], "--data: no dataset is called 'mine', and nothing asks for it"),
     ):
         with pytest.raises(UsageError, match=what):
             workspace.select_datasets(patterns)
