@@ -93,8 +93,7 @@ def _examine(workspace: Workspace, name: str, named: bool, display: Display) -> 
     except UsageError:
         raise
     except BenchError as error:
-        where = f" ({error.where})" if error.where else ""
-        return Finding(name, named, reason=error.what + where, remedy=error.remedy or "")
+        return Finding(name, named, reason=error.reason(searched=named), remedy=error.remedy or "")
     missing = set(corpora.missing_audio(dataset.trials))
     present = [row for row in range(len(dataset.trials)) if row not in missing]
     display.begin(f"{dataset.name}: decoding", len(present))

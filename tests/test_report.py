@@ -258,6 +258,23 @@ def test_published_numbers_have_their_own_column(store: Store, tmp_path: Path) -
     assert "77.7" not in page.text
 
 
+def test_a_published_number_of_another_list_says_so(store: Store, tmp_path: Path) -> None:
+    """Beside cells on a list that is not the published one, a published number is not to be compared."""
+    published = [{"dataset": "set", "eer": 0.83, "f1": None, "source": "the paper", "note": ""}]
+    put(store, "good", GOOD, detector={"published": published}, warnings=["6 trials, not the published 7"])
+    ((_, header, row),) = rendered(store, tmp_path / "out").boards()
+    column = header.index("Published EER % (by others, not ours)")
+    assert row[column] == "0.83 the paper; of the published trial list, not of this one"
+
+
+def test_a_dataset_is_described_once(store: Store, tmp_path: Path) -> None:
+    """What the corpus is, and what to mind, stands above its boards, however many trial lists it has."""
+    put(store, "good", GOOD)
+    put(store, "fair", FAIR, trials=trial_list("u"))
+    text = rendered(store, tmp_path / "out").text
+    assert text.count("Six trials. They are <made up>.") == 1
+
+
 def test_warnings_of_the_list_are_shown(store: Store, tmp_path: Path) -> None:
     """A list that differs from the published counts says so under its board."""
     put(store, "good", GOOD)
