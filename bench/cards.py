@@ -145,13 +145,13 @@ class DatasetCard(Card):
     arguments: Arguments = Field(default_factory=dict)
     counts: Counts | None = None
     obtain: str
-    made_by: str | None = Field(default=None, pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")  # called with the data root
+    made_by: str | None = Field(default=None, pattern=r"^bench\.corpora\.\w+:\w+$")  # called with the data root
     sibling_of: str | None = None
-    own_files: bool = False  # the user's own: files may change under the same names, so their stat is part of the key
 
 
-# What was said of the parent is not true of a card that extends it.
-NOT_INHERITED = frozenset({"published", "counts", "listed"})
+# What was said of the parent is not true of a card that extends it; with weights of its own, nor is what they saw.
+NOT_INHERITED = frozenset({"published", "counts", "listed", "notes"})
+OF_THE_WEIGHTS = frozenset({"weights", "recipe", "trained_on", "selected_on"})
 
 C = TypeVar("C", DetectorCard, DatasetCard)
 
@@ -213,7 +213,8 @@ class Registry(Generic[C]):
             raise CardError(f"`extends`: {hint.what}", where=file, line=line, remedy=hint.remedy)
         if parent in (*seen, name):
             raise CardError(f"`extends` runs in a circle: {' -> '.join((*seen, name, parent))}", where=file, line=line)
-        inherited = {k: v for k, v in self._merged(parent, (*seen, name)).items() if k not in NOT_INHERITED}
+        dropped = NOT_INHERITED | (OF_THE_WEIGHTS if {"weights", "recipe"} & raw.keys() else frozenset())
+        inherited = {k: v for k, v in self._merged(parent, (*seen, name)).items() if k not in dropped}
         return _overlay(inherited, {k: v for k, v in raw.items() if k != "extends"})
 
     def __getitem__(self, name: str) -> C:

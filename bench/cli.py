@@ -363,7 +363,8 @@ def _print_blocked(planned: Sequence[Planned]) -> None:
     reasons: dict[tuple[str, str], list[Planned]] = {}
     for pair in planned:
         if pair.state == "blocked":
-            reasons.setdefault((pair.reason, pair.remedy), []).append(pair)
+            reason = f"{pair.reason}; {pair.searched}" if pair.searched and pair.named else pair.reason
+            reasons.setdefault((reason, pair.remedy), []).append(pair)
     for (reason, remedy), pairs in reasons.items():
         detectors = ", ".join(dict.fromkeys(pair.card.name for pair in pairs))
         datasets = ", ".join(dict.fromkeys(pair.dataset_name for pair in pairs))

@@ -21,7 +21,7 @@ import numpy as np
 from bench import corpora, environment, training
 from bench.cards import AudioRecipe, DetectorCard
 from bench.corpora import Dataset
-from bench.errors import BenchError, Blocked, ScoringError, StoreError, UsageError
+from bench.errors import BenchError, Blocked, CardError, ScoringError, StoreError, UsageError
 from bench.progress import Display
 from bench.scoring import Failed, Scored, Scorer, model_version, plan_batches, score_trials
 from bench.store import Cell, CellWriter
@@ -40,7 +40,7 @@ class Planned:
     state: `score` it, `train` its detector first, `done` before, or `blocked` for `reason`; in a dry run also `make`: a
             corpus that the harness makes itself comes first, more cannot be told before.
     dataset: what it is scored on, None where its list is not here. key: '' unless the state is `score` or `done`.
-    named: what blocks, the detector or the dataset, was asked for by name.
+    named: what blocks, the detector or the dataset, was asked for by name. searched: where, for what was not found.
     missing: audio files that are not here.
     """
 
@@ -52,6 +52,7 @@ class Planned:
     key: str = ""
     reason: str = ""
     remedy: str = ""
+    searched: str = ""
     named: bool = False
     missing: int = 0
 
@@ -71,7 +72,7 @@ class Outcome:
     @property
     def ok(self) -> bool:
         """Whether the pair has a number, or is blocked by something nobody asked for by name."""
-        return not self.planned.named if self.cell is None else _has_number(self.cell)
+        return not self.planned.named if self.cell is None else self.cell.has_number
 
     @property
     def as_cell(self) -> Cell:
@@ -103,12 +104,14 @@ def _plan_pair(ws: Workspace, card: DetectorCard, name: str, detector_named: boo
             pair = replace(pair, missing=_missing_audio(ws, name))
         pair = replace(pair, named=detector_named)
         checkpoint = ws.checkpoint(card)
-    except UsageError:
-        raise
+        model_version(card.model, card.name)
     except BenchError as error:
+        if isinstance(error, UsageError) and not isinstance(error, CardError):
+            raise
         if isinstance(error, Blocked) and ws.would_make(name, card):
             return replace(pair, state="make")
-        return replace(pair, reason=error.reason(searched=pair.named), remedy=error.remedy or "")
+        reason, where = error.reason(searched=False), error.where or ""
+        return replace(pair, reason=reason, remedy=error.remedy or "", searched=where if where not in reason else "")
     if card.recipe is not None and checkpoint is None:
         return replace(pair, state="train")
     return _with_checkpoint(ws, pair, checkpoint)
@@ -120,17 +123,14 @@ def _with_checkpoint(ws: Workspace, pair: Planned, checkpoint: Checkpoint | None
     key = cell_key(pair.card, pair.dataset, checkpoint)
     cell = ws.store.cell(pair.dataset.name, pair.card.name, key)
     # Without --allow-missing the files of an incomplete cell are tried again.
-    done = cell is not None and _has_number(cell) and (cell.status == "complete" or ws.options.allow_missing)
+    done = cell is not None and cell.has_number and (cell.status == "complete" or ws.options.allow_missing)
     return replace(pair, state="done" if done else "score", checkpoint=checkpoint, key=key)
 
 
-def _has_number(cell: Cell) -> bool:
-    return cell.status == "complete" or (cell.status == "incomplete" and bool(cell.manifest.get("allow_missing")))
-
-
 def _missing_audio(ws: Workspace, name: str) -> int:
-    """How many files of the dataset are missing; all of them block it."""
-    dataset, missing = ws.dataset(name), ws.missing_audio(name)
+    """How many files of the dataset, or of its sample, are missing; all of them block it."""
+    dataset = ws.evaluated(name)
+    missing = ws.missing_audio(name) if dataset is ws.dataset(name) else corpora.missing_audio(dataset.trials)
     if len(missing) == len(dataset.trials):
         first = dataset.trials["path"].iloc[0]
         raise Blocked(
@@ -157,8 +157,7 @@ def scorer_key(card: DetectorCard, checkpoint: Checkpoint | None) -> str:
 
 def cell_key(card: DetectorCard, dataset: Dataset, checkpoint: Checkpoint | None) -> str:
     """The content key of a cell (64 hex); files of the user's own may change under their names and count too."""
-    files = corpora.fingerprint(dataset.trials) if dataset.card.own_files else None
-    return _sha256({"scorer": scorer_key(card, checkpoint), "digest": dataset.digest, "files": files})
+    return _sha256({"scorer": scorer_key(card, checkpoint), "digest": dataset.digest, "files": dataset.files})
 
 
 def _sha256(facts: dict[str, Any]) -> str:
@@ -182,6 +181,8 @@ def run(workspace: Workspace, pairs: Sequence[Planned], display: Display) -> lis
         if dataset is not None:
             for warning in dataset.warnings:
                 display.note(f"warning: {warning}")
+            if missing := max(pair.missing for pair in pairs if pair.name == name):
+                display.note(f"warning: {missing:,} audio files of {dataset.name} are missing")
             workspace.store.write_trials(dataset.name, dataset.digest, dataset.trials)
         current = [_trained(workspace, pair, display) for pair in pairs if pair.name == name]
         scored: dict[str, Cell] = {}
@@ -200,7 +201,7 @@ def _trained(ws: Workspace, pair: Planned, display: Display) -> Planned:
     try:
         checkpoint = ws.once(("trained", pair.card.name), lambda: _train(ws, pair.card, display))
         return _with_checkpoint(ws, pair, checkpoint)
-    except (UsageError, StoreError):
+    except StoreError:
         raise
     except BenchError as error:
         return replace(
@@ -210,6 +211,8 @@ def _trained(ws: Workspace, pair: Planned, display: Display) -> Planned:
 
 def _train(ws: Workspace, card: DetectorCard, display: Display) -> Checkpoint | None:
     place = ws.trained(card)
+    for warning in place.dataset.warnings:
+        display.note(f"warning: {card.name} is trained on this list: {warning}")
     if place.checkpoint is None:
         display.begin(f"training {card.name} on {place.dataset.name}", len(place.dataset.trials))
         try:
@@ -228,7 +231,24 @@ def _outcome(ws: Workspace, pair: Planned, cell: Cell | None) -> Outcome:
         ws.store.block(pair.dataset_name, pair.card.name, pair.reason, pair.remedy)
         return Outcome(pair)
     ws.store.resolve(pair.dataset_name, pair.card.name, pair.key)
-    return Outcome(pair, cell or ws.store.cell(pair.dataset_name, pair.card.name, pair.key))
+    done = ws.store.cell(pair.dataset_name, pair.card.name, pair.key) if cell is None else None
+    return Outcome(pair, ws.store.refresh(done, _texts(ws, pair)) if done else cell)
+
+
+def _texts(ws: Workspace, pair: Planned) -> dict[str, Any]:
+    """What a manifest says of the dataset and of the detector: their cards as they are now."""
+    assert pair.dataset is not None
+    detector = pair.card.model_dump(mode="json")
+    if pair.checkpoint is not None:
+        found = {"file": pair.checkpoint.path.name, "sha256": pair.checkpoint.sha256}
+        detector["weights"] = {**(detector["weights"] or {}), **found, "verified": pair.checkpoint.verified}
+        detector["weights"]["trained"] = pair.card.recipe is not None
+    if pair.card.recipe is not None:
+        place = ws.trained(pair.card)
+        told = place.dataset.facts()
+        detector["weights"]["recipe_key"] = place.folder.name
+        detector["weights"]["train_list"] = {name: told[name] for name in ("name", "digest", "trials", "warnings")}
+    return {"dataset": pair.dataset.facts(), "detector": detector}
 
 
 class _Pass:
@@ -318,7 +338,7 @@ class _Pass:
         card, cards = self._dataset.card, self._ws.datasets.cards.values()
         family = card.sibling_of or card.name
         # Among files of the user's own the same trial may be another recording by now.
-        siblings = [c.name for c in cards if family in (c.name, c.sibling_of) and not c.own_files]
+        siblings = [] if self._dataset.own_files else [c.name for c in cards if family in (c.name, c.sibling_of)]
         writer = self._writers[pair.card.name]
         for sibling in siblings if card.name in siblings else []:
             for cell in self._ws.store.pair(sibling, pair.card.name) if sibling != card.name else []:
@@ -326,17 +346,11 @@ class _Pass:
                     writer.reuse(cell.scores())
 
     def _manifest(self, pair: Planned) -> dict[str, Any]:
-        detector = pair.card.model_dump(mode="json")
-        if pair.checkpoint is not None:
-            found = {"file": pair.checkpoint.path.name, "sha256": pair.checkpoint.sha256}
-            trained = {"verified": pair.checkpoint.verified, "trained": pair.card.recipe is not None}
-            detector["weights"] = (detector["weights"] or {}) | found | trained
         return {
             "format": 1,
             "key": pair.key,
             "scorer": scorer_key(pair.card, pair.checkpoint),
-            "dataset": self._dataset.facts(),
-            "detector": detector,
+            **_texts(self._ws, pair),
             "precision": PRECISION,
             "batch_size": self._batch_size,
             "workers": self._workers,

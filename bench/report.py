@@ -161,10 +161,16 @@ def _badges(manifest: Mapping[str, Any]) -> Iterable[Badge]:
         yield Badge("no clear licence", "code or weights were published without a clear licence")
     if weights.get("trained"):
         yield Badge("trained here", "the weights were made by this harness from the recipe of the card")
+        for warning in (weights.get("train_list") or {}).get("warnings", ()):
+            yield Badge("trained on another list", warning)
     elif weights and not weights.get("verified"):
         yield Badge("unverified weights", "no published hash to compare the checkpoint with")
     if manifest.get("imported"):
         yield Badge("imported", "the scores were made elsewhere; this harness did not run the detector")
+
+
+def _train_list(facts: Mapping[str, Any] | None) -> str | None:
+    return None if facts is None else f"{facts['name']}, {facts['trials']:,} trials, digest {facts['digest'][:12]}"
 
 
 def _facts(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -181,6 +187,7 @@ def _facts(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         "Weights licence": weights.get("licence"),
         "Weights sha256": weights.get("sha256"),
         "Weights verified": weights.get("verified"),
+        "Weights trained on": _train_list(weights.get("train_list")),
         "Score file": manifest.get("file"),
         "Trained on": detector.get("trained_on"),
         "Selected on": detector.get("selected_on"),

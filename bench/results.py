@@ -69,7 +69,7 @@ class Result:
         parts = []
         if self.unscored:
             parts.append(f"over the scored trials only: {self.unscored:,} of {self.trials:,} have no score")
-        if measured(self.cell) and self.metrics is None:
+        if self.cell.has_number and self.metrics is None:
             parts.append("no error rates: they need scored trials of both classes")
         return "; ".join(parts)
 
@@ -129,11 +129,6 @@ def _selected(kind: str, patterns: Collection[str] | None, names: set[str]) -> s
     return chosen
 
 
-def measured(cell: Cell) -> bool:
-    """Whether the cell may have numbers."""
-    return cell.status == "complete" or (cell.status == "incomplete" and bool(cell.manifest.get("allow_missing")))
-
-
 def _order(result: Result) -> tuple[str, bool, str, bool, float, str]:
     cell, found = result.cell, result.metrics
     if found is None:
@@ -153,7 +148,7 @@ def _trial_list(store: Store, dataset: str, digest: str) -> pd.DataFrame:
 
 
 def _evaluate(cell: Cell, lists: Callable[[str, str], pd.DataFrame]) -> Result:
-    if not measured(cell):
+    if not cell.has_number:
         return Result(cell)
     trials = lists(cell.dataset, cell.manifest["dataset"]["digest"])
     scores = _aligned(cell, trials)

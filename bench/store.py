@@ -54,6 +54,12 @@ class Cell:
     def finished(self) -> bool:
         return self.status in ("complete", "incomplete")
 
+    @property
+    def has_number(self) -> bool:
+        """Whether it may be measured: all of it was scored, or what is missing was accepted."""
+        accepted = self.status == "incomplete" and bool(self.manifest.get("allow_missing"))
+        return self.status == "complete" or accepted
+
     def scores(self) -> pd.DataFrame:
         """The stored scores of a finished cell: trial, score, extras..., seconds, note."""
         if self.path is None or not self.finished:
@@ -127,6 +133,13 @@ class Store:
     def resolve(self, dataset: str, detector: str, key: str) -> None:
         """Remember that this pair is now the cell of this key."""
         write_json(self.pair_folder(dataset, detector) / "latest.json", {"key": key})
+
+    def refresh(self, cell: Cell, texts: Mapping[str, Any]) -> Cell:
+        """Bring what a finished cell says of its card and corpus up to date; its scores stay as they are."""
+        assert cell.path is not None
+        if any(cell.manifest.get(name) != value for name, value in texts.items()):
+            write_json(cell.path / "cell.json", {**cell.manifest, **texts})
+        return _read_cell(cell.path) or cell
 
     def block(self, dataset: str, detector: str, reason: str, remedy: str) -> None:
         """Remember why this pair could not run."""

@@ -117,7 +117,8 @@ class Workspace:
         def load() -> Dataset:
             card = self.dataset_card(name)
             place = self.options.data.get(name) or self.options.data.get(card.sibling_of or "")
-            root = self.options.data_root if card.own_files or place is None else place  # an own card names its place
+            # A list or folder without a card names its place itself.
+            root = place if place is not None and name in self.datasets else self.options.data_root
             return corpora.load(card, root, make=self._make)
 
         return self.once(("dataset", name), load)
@@ -159,8 +160,7 @@ class Workspace:
             first = dataset.trials["path"].iloc[missing[0]] or "no audio folder"
             count = f"{len(missing):,} of {len(dataset.trials):,} audio files are missing"
             raise Blocked(f"{needs}: {count} ({first})", remedy=dataset.card.obtain)
-        files = corpora.fingerprint(dataset.trials) if dataset.card.own_files else None
-        key = training.recipe_key(card, dataset.digest, model_version(card.model, card.name), files)
+        key = training.recipe_key(card, dataset.digest, model_version(card.model, card.name), dataset.files)
         return TrainedWeights(recipe, self.store.weights_folder(card.name, key), dataset)
 
     def checkpoint(self, card: DetectorCard) -> Checkpoint | None:

@@ -12,6 +12,7 @@ import signal
 import socket
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
@@ -508,7 +509,7 @@ def test_what_determines_a_score_is_in_the_key_and_nothing_else() -> None:
         matrix.cell_key(card(), in_memory(), None),
         matrix.cell_key(card(), in_memory(["spoof", "bonafide"]), checkpoint()),
         matrix.cell_key(card(), in_memory(["bonafide", "spoof", "spoof"]), checkpoint()),
-        matrix.cell_key(card(), in_memory(own_files=True), checkpoint()),
+        matrix.cell_key(card(), replace(in_memory(), own_files=True), checkpoint()),
     ]
     assert len({key, *other}) == 1 + len(other)
 
@@ -536,16 +537,35 @@ def test_files_of_the_users_own_are_part_of_the_key(logging: World) -> None:
 
 
 def test_a_changed_card_is_another_cell_and_the_old_one_stays(logging: World) -> None:
-    """Back to the old card, the old cell counts again and nothing is scored."""
+    """Back to the old card, the old cell counts again and nothing is scored; what it says of the card is of today."""
     first = logging.cell("det", "set")
     logging.detector("det", arguments={"log": str(logging.log), "scale": 2.0})
     second = logging.cell("det", "set")
     assert (first.key != second.key, len(logging.given())) == (True, 4)
     logging.detector("det", arguments={"log": str(logging.log)}, licence="another")
-    assert logging.cell("det", "set") == first
+    again = logging.cell("det", "set")
+    assert (again.key, again.manifest["finished"]) == (first.key, first.manifest["finished"])
+    assert (first.manifest["detector"]["licence"], again.manifest["detector"]["licence"]) == ("MIT", "another")
     store = logging.workspace().store
     assert (logging.given(), [cell.key for cell in store.current()]) == ([], [first.key])
     assert len(store.cells()) == 2
+
+
+def test_code_that_cannot_be_imported_blocks_its_detector_alone(logging: World) -> None:
+    """Among others it is blocked with the reason, and the others run."""
+    logging.detector("det-broken", "nowhere:Net")
+    outcomes = {outcome.planned.card.name: outcome for outcome in logging.run("det*", "set")}
+    assert (outcomes["det"].ok, outcomes["det-broken"].ok) == (True, True)
+    assert outcomes["det-broken"].as_cell.reason.startswith("nowhere:Net cannot be loaded: ModuleNotFoundError")
+
+
+def test_a_cell_tells_on_which_list_its_detector_was_trained(logging: World) -> None:
+    """A training list that is not the published one is in the manifest: the same name stands for other weights."""
+    logging.dataset("train", [1, 2, 3, 4], counts={"trials": 2580, "bonafide": 80, "spoof": 2500})
+    logging.detector("det-fit", "Trainable", recipe={"train": "train"})
+    cell = logging.cell("det-fit", "set")
+    (warning,) = cell.manifest["detector"]["weights"]["train_list"]["warnings"]
+    assert warning.startswith("train is not the published list: trials 4 (published 2,580)")
 
 
 # --- samples and siblings -------------------------------------------------------------------------------------------
@@ -587,7 +607,7 @@ def test_siblings_share_the_scores_of_the_trials_they_share(logging: World) -> N
 def test_scores_of_another_scorer_or_of_own_files_are_not_shared(logging: World) -> None:
     """Another argument is another scorer; a user's own file may be another recording under the same name."""
     logging.dataset("part", [3, 4], sibling_of="set")
-    logging.dataset("own", [3, 4], sibling_of="set", own_files=True)
+    logging.dataset("own", [3, 4], sibling_of="set", reader="bench.corpora.protocol_csv:read")
     logging.cell("det", "set")
     logging.given()
     logging.cell("det", "own")

@@ -83,7 +83,14 @@ def test_the_weights_lie_under_their_recipe_key_with_a_record(world: World) -> N
     weights = cell.manifest["detector"]["weights"]
     checkpoint = world.workspace().trained(world.workspace().detectors["det"]).checkpoint
     assert checkpoint is not None
-    assert weights == {"file": "model.safetensors", "sha256": checkpoint.sha256, "verified": True, "trained": True}
+    assert weights == {
+        "file": "model.safetensors",
+        "sha256": checkpoint.sha256,
+        "verified": True,
+        "trained": True,
+        "recipe_key": folder.name,
+        "train_list": {"name": "train", "digest": train.digest, "trials": 4, "warnings": []},
+    }
     assert list(safetensors.torch.load_file(folder / "model.safetensors")) == ["weight"]
 
 
@@ -218,8 +225,9 @@ def test_a_recipe_that_fit_does_not_take_is_told(world: World) -> None:
 def test_a_class_without_fit_cannot_be_trained(world: World) -> None:
     """Nor can a card without a recipe: both are errors of the card."""
     world.detector("det", recipe=RECIPE)
-    with pytest.raises(CardError, match="tiny:Tiny cannot be trained: it has no `fit`"):
-        world.run("det", "set")
+    (outcome,) = world.run("det", "set")
+    assert (outcome.ok, outcome.as_cell.status) == (False, "blocked")
+    assert "tiny:Tiny cannot be trained: it has no `fit`" in outcome.as_cell.reason
     train = world.workspace().dataset("train")
     with pytest.raises(CardError, match="this detector has no recipe"):
         training.train(card(), train, world.root, lambda count: None)

@@ -92,7 +92,7 @@ def test_a_name_without_a_card_stands_for_the_users_own_files(world: World) -> N
     workspace = world.workspace(data={"mine": own, "pile": world.data / "folder", "set": world.data})
     assert workspace.dataset("mine").trials["trial"].tolist() == ["31", "32", "33"]
     assert sorted(workspace.dataset("pile").trials["trial"]) == ["fake/2", "real/1"]
-    assert [workspace.dataset(name).card.own_files for name in ("mine", "pile", "set")] == [True, True, False]
+    assert [workspace.dataset(name).own_files for name in ("mine", "pile", "set")] == [True, True, False]
 
 
 def test_names_are_selected_from_cards_and_from_the_users_own(world: World) -> None:

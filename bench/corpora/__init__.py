@@ -15,6 +15,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from pydantic import ValidationError
 
 from bench import trials as trial_table
 from bench.cards import DatasetCard, resolve
-from bench.corpora.files import missing
+from bench.corpora.files import READERS, missing
 from bench.errors import Blocked, CardError, UsageError
 
 LISTS = (".csv", ".tsv", ".txt")
@@ -36,12 +37,19 @@ class Dataset:
     trials: the table of `bench.trials`.
     digest: its identity, sha256 in hex.
     warnings: sentences on what a user should know before trusting it: how it differs from the counts of its card.
+    own_files: the user's own list or folder, whose files may change under their names.
     """
 
     card: DatasetCard
     trials: pd.DataFrame
     digest: str
     warnings: tuple[str, ...]
+    own_files: bool = False
+
+    @cached_property
+    def files(self) -> str | None:
+        """What else identifies it where the files are the user's own: `fingerprint`, taken once."""
+        return fingerprint(self.trials) if self.own_files else None
 
     @property
     def name(self) -> str:
@@ -77,6 +85,12 @@ def load(card: DatasetCard, root: Path, *, make: bool = False) -> Dataset:
     if make and card.made_by:
         resolve(card.made_by, where=card.name)(root)
     reader = resolve(card.reader, where=card.name)
+    if not inspect.isfunction(reader) or reader not in READERS:
+        raise CardError(
+            f"{card.reader} is not marked as a corpus reader",
+            where=card.name,
+            remedy="put `@reader()` of bench.corpora.files on the function; nothing else is called",
+        )
     try:
         inspect.signature(reader).bind(root, **card.arguments)
     except TypeError as error:
@@ -89,7 +103,7 @@ def load(card: DatasetCard, root: Path, *, make: bool = False) -> Dataset:
         raise Blocked(
             error.what, where=error.where, remedy="; ".join(filter(None, (card.obtain, error.remedy)))
         ) from None
-    return Dataset(card, table, trial_table.digest(table), _differences(card, table))
+    return Dataset(card, table, trial_table.digest(table), _differences(card, table), READERS[reader])
 
 
 def own_card(name: str, place: Path) -> DatasetCard:
@@ -119,7 +133,6 @@ def own_card(name: str, place: Path) -> DatasetCard:
             reader=reader,
             arguments=arguments,
             obtain=f"the user's own files at {place}",
-            own_files=True,
         )
     except ValidationError:  # the name: everything else is written here
         raise CardError(

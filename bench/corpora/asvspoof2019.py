@@ -12,13 +12,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import UNUSED, finish, first, locate, plain_names, read_protocol, under
+from bench.corpora.files import UNUSED, finish, first, locate, plain_names, read_protocol, reader, under
 from bench.errors import unknown
 
 COLUMNS = ("speaker", "trial", UNUSED, "attack", "label")
 PROTOCOLS = {"train": "cm.train.trn", "dev": "cm.dev.trl", "eval": "cm.eval.trl"}
 
 
+@reader()
 def read(root: Path, *, split: str, places: Sequence[str]) -> pd.DataFrame:
     """The trials of one split.
 

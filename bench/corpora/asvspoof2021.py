@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import absent, finish, head, locate, plain_names, read_protocol, under
+from bench.corpora.files import absent, finish, head, locate, plain_names, read_protocol, reader, under
 from bench.errors import DataError, unknown
 
 KEY = "trial_metadata.txt"
@@ -25,6 +25,7 @@ LAYOUTS = {
 }
 
 
+@reader()
 def read(root: Path, *, track: str, phase: str, places: Sequence[str]) -> pd.DataFrame:
     """The trials of one phase of a track. Attributes: those of `LAYOUTS`, compression conditions of DF as `codec`.
 

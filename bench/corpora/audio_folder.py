@@ -10,13 +10,14 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import audio_files, first, names_in
+from bench.corpora.files import audio_files, first, names_in, reader
 from bench.errors import DataError
 from bench.trials import LABELS, trial_id, validate
 
 EXPECTED = "sort the audio into the folders `real` (bona fide) and `fake` (spoof), or give a CSV with `path,label`"
 
 
+@reader(own_files=True)
 def read(root: Path, *, folder: str) -> pd.DataFrame:
     """The trials of a folder, sorted by path.
 

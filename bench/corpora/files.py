@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from io import BytesIO, StringIO
 from itertools import product
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -19,7 +19,10 @@ from pyarrow import compute
 from bench.errors import Blocked, DataError
 from bench.trials import AUDIO_SUFFIXES, BONAFIDE, SPOOF_ATTRIBUTES, parse_labels, trial_id, validate
 
+R = TypeVar("R", bound=Callable[..., pd.DataFrame])
 Lines: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
+
+READERS: dict[Callable[..., pd.DataFrame], bool] = {}  # reader -> whether it reads a user's own files, see `reader`
 
 UNUSED = "unused"  # the columns of a protocol that say nothing; `finish` drops them
 DELIMITERS = ",\t;|"
@@ -31,6 +34,19 @@ class Rows(NamedTuple):
 
     table: pd.DataFrame
     lines: Lines
+
+
+def reader(*, own_files: bool = False) -> Callable[[R], R]:
+    """Marks a function as a corpus reader. A card is data from strangers: what it names is not called without the mark.
+
+    own_files: the files are the user's own and may change under their names, so that size and time are part of a key.
+    """
+
+    def mark(function: R) -> R:
+        READERS[function] = own_files
+        return function
+
+    return mark
 
 
 # --- places ---------------------------------------------------------------------------------------------------------

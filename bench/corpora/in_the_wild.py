@@ -24,6 +24,7 @@ from bench.corpora.files import (
     plain_names,
     read_protocol,
     read_table,
+    reader,
     under,
 )
 from bench.trials import BONAFIDE, SPOOF, trial_ids
@@ -32,6 +33,7 @@ KEY_COLUMNS = ("speaker", "file", UNUSED, UNUSED, UNUSED, "label")
 NEEDED = ("file|path|filename|file_name", "label")
 
 
+@reader()
 def read(root: Path, *, places: Sequence[str], key: str | None = None) -> pd.DataFrame:
     """All trials; the speaker is the public figure who speaks or is imitated.
 

@@ -16,7 +16,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import absent, audio_files, first, inside, missing, names_in, plain_names, read_table, under
+from bench.corpora.files import (
+    absent,
+    audio_files,
+    first,
+    inside,
+    missing,
+    names_in,
+    plain_names,
+    read_table,
+    reader,
+    under,
+)
 from bench.errors import Blocked, DataError, unknown
 from bench.trials import BONAFIDE, SPOOF, trial_ids, validate
 
@@ -24,6 +35,7 @@ RULES = ("matched", "balanced", "all")
 ORIGIN = ("original", "original_path", "meta", "line")
 
 
+@reader()
 def read(
     root: Path,
     *,

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import finish, first, inside, read_table
+from bench.corpora.files import finish, first, inside, read_table, reader
 from bench.trials import trial_ids
 
 NEEDED = ("path|file|filename|file_name", "label")
 
 
+@reader(own_files=True)
 def read(root: Path, *, file: str) -> pd.DataFrame:
     """The trials of a list. Without a column `trial` the id is the path below the list's folder, without audio suffix.
 

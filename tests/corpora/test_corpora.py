@@ -10,6 +10,7 @@ import pytest
 
 from bench import corpora
 from bench.cards import DatasetCard, datasets
+from bench.corpora.files import reader
 from bench.errors import Blocked, CardError, DataError, UsageError
 from tests.corpora.conftest import Lay
 
@@ -18,6 +19,7 @@ SHIPPED += [f"asvspoof2021-{track}{part}" for track in ("la", "df") for part in 
 SHIPPED += ["itw", "mlaad-en", "mlaad-en-v5"]
 
 
+@reader()
 def own_reader(root: Path, *, labels: list[str]) -> pd.DataFrame:
     """A user's own reader, which validates nothing."""
     return pd.DataFrame({"trial": [f"t{n}" for n in range(len(labels))], "label": labels, "speaker": "anna"})

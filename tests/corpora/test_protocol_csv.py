@@ -86,6 +86,6 @@ def test_own_lists_need_no_card(lay: Lay) -> None:
     root = lay({"list.csv": "path,label\na.wav,spoof\n", "a.wav": ""})
     dataset = corpora.load(corpora.own_card("mine", root / "list.csv"), Path("elsewhere"))
     assert dataset.name == "mine"
-    assert dataset.card.own_files
+    assert dataset.own_files
     assert dataset.trials["path"].tolist() == [f"{root}/a.wav"]
     assert dataset.warnings == ()
