@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,6 +24,7 @@ import torchaudio
 from bench.cards import AudioRecipe
 from bench.errors import AudioError
 
+MAX_SAMPLES = 1 << 28  # of a channel mean: 4.6 hours at 16 kHz; a small file may promise, and decode to, far more
 BLOCK = 1 << 20  # samples a read; headers are not trusted with the size of a buffer
 MAX_KERNEL = 50_000_000  # taps of a resampling kernel; a hostile rate would ask for terabytes
 MIN_RATE = 1_000  # Hz; from a rate of 1 Hz a small file would become terabytes too
@@ -44,6 +46,10 @@ CHUNKED: dict[bytes, tuple[Literal["little", "big"], bytes]] = {
     b"RIFX": ("big", b"data"),
     b"FORM": ("big", b"SSND"),
 }
+
+
+class TooLong(AudioError):
+    """More samples than one file may have: no other decoder would make it shorter."""
 
 
 class Header(NamedTuple):
@@ -118,6 +124,8 @@ def decode(path: str | Path) -> tuple[np.ndarray, int]:
     _check_present(path)
     try:
         wave, rate = _decode_soundfile(path)
+    except TooLong:
+        raise
     except SOUNDFILE_REFUSALS as first:
         try:
             wave, rate = _decode_pyav(path)
@@ -191,13 +199,28 @@ def _undecodable(path: str | Path, first: Exception, second: Exception) -> Audio
 
 def _decode_soundfile(path: str | Path) -> tuple[np.ndarray, int]:
     with soundfile.SoundFile(os.fsencode(path)) as file:
-        blocks = []
-        while len(block := file.read(BLOCK // file.channels, dtype="float32", always_2d=True)):
-            blocks.append(block.mean(axis=1) if file.channels > 1 else block[:, 0])
-        wave = np.concatenate(blocks) if blocks else np.zeros(0, np.float32)
+        wave = _joined(path, _blocks(file))
         if file.format != "MPEG":  # whose header only estimates
             _check_complete(len(wave), file.frames)
         return wave, file.samplerate
+
+
+def _blocks(file: soundfile.SoundFile) -> Iterator[np.ndarray]:
+    """The mean of the channels, block by block."""
+    while len(block := file.read(BLOCK // file.channels, dtype="float32", always_2d=True)):
+        yield block.mean(axis=1) if file.channels > 1 else block[:, 0]
+
+
+def _joined(path: str | Path, blocks: Iterable[np.ndarray]) -> np.ndarray:
+    """All blocks as one; a file that would not end is refused before it fills the memory."""
+    kept: list[np.ndarray] = []
+    samples = 0
+    for block in blocks:
+        samples += len(block)
+        if samples > MAX_SAMPLES:
+            raise TooLong(f"longer than {MAX_SAMPLES:,} samples", where=path, remedy="cut it into pieces")
+        kept.append(block)
+    return np.concatenate(kept) if kept else np.zeros(0, np.float32)
 
 
 def _open(path: str | Path) -> av.container.InputContainer:
@@ -207,10 +230,9 @@ def _open(path: str | Path) -> av.container.InputContainer:
 def _decode_pyav(path: str | Path) -> tuple[np.ndarray, int]:
     with _open(path) as container:
         stream = container.streams.audio[0]
-        blocks = [_mono(frame) for frame in container.decode(stream)]
-        if not blocks:
+        wave = _joined(path, map(_mono, container.decode(stream)))
+        if not len(wave):
             raise AudioError("no samples")
-        wave = np.concatenate(blocks)
         if container.format.name == "flac" and (promised := _promised(stream)) is not None:
             _check_complete(len(wave), promised)
         return wave, stream.rate

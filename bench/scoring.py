@@ -259,6 +259,9 @@ class _Reader(Dataset[Batch]):
                     seconds[position] = header.seconds
             except AudioError as error:
                 readable[position], notes[position] = False, f"{error.what}: {error.where}"
+            except Exception as error:  # a decoder's own defect costs its file, not the run
+                readable[position] = False
+                notes[position] = f"{type(error).__name__}: {error}: {self._paths[row]}"
         wave, lengths = _stack(utterances) if self._recipe.decodes else (None, None)
         return Batch(rows, readable, seconds, notes, wave, lengths, facts)
 

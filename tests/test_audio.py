@@ -489,3 +489,18 @@ def test_twenty_minutes_are_read(tmp_path: Path) -> None:
     heard = audio.prepare(path, WHOLE)
     assert (len(heard.wave), heard.seconds) == (seconds * RATE, seconds)
     np.testing.assert_allclose(heard.wave[1_000:-1_000:997], 0.5, atol=1e-2)
+
+
+def test_a_file_that_decodes_to_far_more_than_it_holds_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A few kilobytes of FLAC silence may be hours: the limit is told before the memory is full, by either decoder."""
+    monkeypatch.setattr(audio, "MAX_SAMPLES", 50_000)
+    place = tmp_path / "bomb.flac"
+    soundfile.write(place, np.zeros(50_001, np.float32), RATE)
+    for decode in (audio.decode, audio._decode_pyav):
+        with pytest.raises(AudioError, match="longer than 50,000 samples") as caught:
+            decode(place)
+        assert caught.value.remedy == "cut it into pieces"
+    soundfile.write(place, np.zeros(50_000, np.float32), RATE)
+    assert len(audio.decode(place)[0]) == 50_000

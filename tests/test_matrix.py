@@ -562,7 +562,8 @@ def test_code_that_cannot_be_imported_blocks_its_detector_alone(logging: World) 
 def test_a_cell_tells_on_which_list_its_detector_was_trained(logging: World) -> None:
     """A training list that is not the published one is in the manifest: the same name stands for other weights."""
     logging.dataset("train", [1, 2, 3, 4], counts={"trials": 2580, "bonafide": 80, "spoof": 2500})
-    logging.detector("det-fit", "Trainable", recipe={"train": "train"})
+    arguments = {"log": str(logging.log)}
+    logging.detector("det-fit", "Trainable", arguments=arguments, recipe={"train": "train"})
     cell = logging.cell("det-fit", "set")
     (warning,) = cell.manifest["detector"]["weights"]["train_list"]["warnings"]
     assert warning.startswith("train is not the published list: trials 4 (published 2,580)")
