@@ -210,7 +210,7 @@ def show(detectors: Sequence[str], datasets: Sequence[str], as_json: bool, resul
     from bench.results import collect, table
     from bench.store import Store
 
-    found = collect(_existing(Store(results)), datasets=datasets or None, detectors=detectors or None)
+    found = collect(_existing(Store(results)), datasets=datasets or None, detectors=detectors or None, breakdowns=False)
     if as_json:
         _print_json(cells_json(found))
     else:
@@ -342,7 +342,9 @@ def _plan_json(pair: Planned) -> dict[str, Any]:
 def _print_outcomes(workspace: Workspace, outcomes: Sequence[Outcome], as_json: bool) -> None:
     from bench import results
 
-    found = results.ranked(results.evaluate_cell(workspace.store, outcome.as_cell) for outcome in outcomes)
+    found = results.ranked(
+        results.evaluate_cell(workspace.store, outcome.as_cell, breakdowns=False) for outcome in outcomes
+    )
     if as_json:
         _print_json(results.as_json(found))
         return

@@ -105,6 +105,9 @@ def _plan_pair(ws: Workspace, card: DetectorCard, name: str, detector_named: boo
         pair = replace(pair, named=detector_named)
         checkpoint = ws.checkpoint(card)
         model_version(card.model, card.name)
+        if card.recipe is not None and checkpoint is None:
+            return replace(pair, state="train")
+        return _with_checkpoint(ws, pair, checkpoint)
     except BenchError as error:
         if isinstance(error, UsageError) and not isinstance(error, CardError):
             raise
@@ -112,9 +115,6 @@ def _plan_pair(ws: Workspace, card: DetectorCard, name: str, detector_named: boo
             return replace(pair, state="make")
         reason, where = error.reason(searched=False), error.where or ""
         return replace(pair, reason=reason, remedy=error.remedy or "", searched=where if where not in reason else "")
-    if card.recipe is not None and checkpoint is None:
-        return replace(pair, state="train")
-    return _with_checkpoint(ws, pair, checkpoint)
 
 
 def _with_checkpoint(ws: Workspace, pair: Planned, checkpoint: Checkpoint | None) -> Planned:

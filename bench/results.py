@@ -6,6 +6,7 @@ are over the scored trials only, and every output says so. Any other cell has no
 
 from __future__ import annotations
 
+import dataclasses
 import fnmatch
 import functools
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -18,7 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import metrics
-from bench.errors import DataError, StoreError, unknown
+from bench.errors import BenchError, DataError, StoreError, unknown
 from bench.metrics import Slice
 from bench.store import Cell, Store
 from bench.trials import COLUMNS, SPOOF_ATTRIBUTES, is_bonafide
@@ -74,18 +75,22 @@ class Result:
         return "; ".join(parts)
 
 
-def evaluate_cell(store: Store, cell: Cell) -> Result:
-    """The numbers of one cell.
+def evaluate_cell(store: Store, cell: Cell, *, breakdowns: bool = True) -> Result:
+    """The numbers of one cell, `breakdowns` as in `collect`.
 
     Raises:
         StoreError: scores that are not those of the dataset's trial list, or a complete cell that lacks some.
         DataError: scores that cannot be measured, see `bench.metrics.evaluate`.
     """
-    return _evaluate(cell, functools.partial(_trial_list, store))
+    return _evaluate(cell, functools.partial(_trial_list, store), breakdowns)
 
 
 def collect(
-    store: Store, datasets: Collection[str] | None = None, detectors: Collection[str] | None = None
+    store: Store,
+    datasets: Collection[str] | None = None,
+    detectors: Collection[str] | None = None,
+    *,
+    breakdowns: bool = True,
 ) -> list[Result]:
     """The results of the current cells, of all pairs or of those named.
 
@@ -94,21 +99,27 @@ def collect(
 
     Args:
         datasets, detectors: names, globs, comma lists of these, or `all`; None is `all`.
+        breakdowns: most of the work with many attacks; a table without them needs none.
+
+    A cell that is damaged is in the list as failed, with the reason.
 
     Raises:
         UsageError: a name or glob that fits no stored cell, with the nearest names.
-        StoreError, DataError: as `evaluate_cell`.
     """
     cells = store.current()
     wanted_datasets = _selected("dataset", datasets, {cell.dataset for cell in cells})
     wanted_detectors = _selected("detector", detectors, {cell.detector for cell in cells})
     lists = functools.cache(functools.partial(_trial_list, store))
-    results = (
-        _evaluate(cell, lists)
-        for cell in cells
-        if cell.dataset in wanted_datasets and cell.detector in wanted_detectors
-    )
-    return ranked(results)
+    wanted = (cell for cell in cells if cell.dataset in wanted_datasets and cell.detector in wanted_detectors)
+    return ranked(_told(cell, lists, breakdowns) for cell in wanted)
+
+
+def _told(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns: bool) -> Result:
+    """The numbers of a cell, or why it has none: one damaged cell must not hide the others."""
+    try:
+        return _evaluate(cell, lists, breakdowns)
+    except BenchError as error:
+        return Result(dataclasses.replace(cell, status="failed", reason=error.reason(), remedy=error.remedy or ""))
 
 
 def ranked(results: Iterable[Result]) -> list[Result]:
@@ -147,7 +158,7 @@ def _trial_list(store: Store, dataset: str, digest: str) -> pd.DataFrame:
     return trials
 
 
-def _evaluate(cell: Cell, lists: Callable[[str, str], pd.DataFrame]) -> Result:
+def _evaluate(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns: bool) -> Result:
     if not cell.has_number:
         return Result(cell)
     trials = lists(cell.dataset, cell.manifest["dataset"]["digest"])
@@ -170,11 +181,11 @@ def _evaluate(cell: Cell, lists: Callable[[str, str], pd.DataFrame]) -> Result:
         native = _native(cell, scores, labels)
     except DataError as error:
         raise DataError(error.what, where=cell.path, remedy=error.remedy) from error
-    breakdowns = {
+    slices = {
         attribute: metrics.breakdown(values, labels, trials[attribute].tolist(), attribute in SPOOF_ATTRIBUTES)
-        for attribute in _attributes(trials)
+        for attribute in (_attributes(trials) if breakdowns else ())
     }
-    told = {name: slices for name, slices in breakdowns.items() if any(part.eer is not None for part in slices)}
+    told = {name: parts for name, parts in slices.items() if any(part.eer is not None for part in parts)}
     return Result(cell, found, native, told, unscored)
 
 
@@ -242,7 +253,7 @@ def table(results: Sequence[Result]) -> Table:
     shown.add_column("trials", justify="right", no_wrap=True, min_width=6)
     shown.add_column("digest", overflow="fold")
     shown.add_column("status", overflow="fold")
-    for result in results:
+    for result, following in zip(results, [*results[1:], None], strict=True):
         found = result.metrics
         why = result.caveat or result.cell.reason.partition("\n")[0]
         shown.add_row(
@@ -254,4 +265,7 @@ def table(results: Sequence[Result]) -> Table:
             result.digest[:12] or "–",
             Text(f"{result.cell.status}: {why}" if why else result.cell.status),
         )
+        # Another trial list is another contest: its rows are not read on from these.
+        if following is not None and (following.cell.dataset, following.digest) != (result.cell.dataset, result.digest):
+            shown.add_row()
     return shown

@@ -104,8 +104,16 @@ class Store:
 
     def _found(self, pattern: str) -> list[Cell]:
         # Names are percent-encoded, so a folder name holds no glob symbol.
-        found = (_read_cell(manifest.parent) for manifest in sorted(self.root.glob(pattern)))
+        found = (self._told(manifest.parent) for manifest in sorted(self.root.glob(pattern)))
         return [cell for cell in found if cell is not None]
+
+    def _told(self, folder: Path) -> Cell | None:
+        """A cell, or that it is damaged: one of a thousand must not hide the others."""
+        try:
+            return _read_cell(folder)
+        except StoreError as error:
+            dataset, detector = unquote(folder.parts[-3]), unquote(folder.parts[-2])
+            return Cell(dataset, detector, "", "failed", folder, error.reason(), error.remedy or "")
 
     def current(self) -> list[Cell]:
         """The cell of every pair that counts now: what the last run resolved it to, else the newest finished one.
@@ -220,7 +228,6 @@ class CellWriter:
         rows = self._rows(block)
         new = int((~self.known[rows]).sum())
         self.known[rows] = True
-        self._blocks.append(block)
         self._unwritten.append(block)
         return new
 
@@ -228,12 +235,15 @@ class CellWriter:
         """Write what was added since the last flush as one part."""
         if self._unwritten:
             part = self._folder / "parts" / f"{uuid.uuid4().hex}.parquet"
-            write_parquet(part, pd.concat(self._unwritten, ignore_index=True))
+            table = pd.concat(self._unwritten, ignore_index=True)
+            write_parquet(part, table)
+            self._blocks.append(table)  # one table a part: a small one a batch would cost gigabytes
             self._unwritten = []
 
     def finish(self, facts: Mapping[str, Any]) -> Cell:
         """Write scores.parquet, then cell.json with `facts`, then drop the parts. Every trial once, or StoreError."""
-        table = pd.concat(self._blocks, ignore_index=True) if self._blocks else pd.DataFrame({"trial": [], "score": []})
+        blocks = [*self._blocks, *self._unwritten]
+        table = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame({"trial": [], "score": []})
         # A score counts more than the note of an earlier or simultaneous run that could not read the file.
         table = table.iloc[table["score"].isna().to_numpy().argsort(kind="stable")]
         table = table[~table["trial"].duplicated()].set_index("trial")

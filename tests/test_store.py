@@ -417,9 +417,14 @@ def test_a_damaged_manifest_is_told_with_its_place(tmp_path: Path, content: str,
     assert cell.path is not None
     (cell.path / "cell.json").write_text(content, errors="surrogateescape")
     with pytest.raises(StoreError, match=what) as caught:
-        store.cells()
+        store.cell("set", "det", KEY)
     assert caught.value.where == str(cell.path / "cell.json")
     assert remedy in (caught.value.remedy or "")
+    (listed,) = store.cells()
+    assert (listed.dataset, listed.detector, listed.status, listed.path) == ("set", "det", "failed", cell.path)
+    assert what in listed.reason
+    assert str(cell.path / "cell.json") in listed.reason
+    assert remedy in listed.remedy
 
 
 @pytest.mark.parametrize("content", [b"", b"PAR1", b"PAR1" + b"\0" * 100 + b"PAR1"])
@@ -431,7 +436,7 @@ def test_a_damaged_part_is_told_with_its_place(tmp_path: Path, content: bytes) -
     cell.flush()
     part = store.cell_folder("set", "det", KEY) / "parts" / "bad.parquet"
     part.write_bytes(content)
-    for attempt in (lambda: writer(store), store.cells):
+    for attempt in (lambda: writer(store), lambda: store.cell("set", "det", KEY)):
         with pytest.raises(StoreError, match=r"(?s)not readable: .*remedy: delete it and run again") as caught:
             attempt()
         assert caught.value.where == str(part)

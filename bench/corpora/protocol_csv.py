@@ -10,11 +10,14 @@ Needed are `path` (or `file`, `filename`, `file_name`) and `label` in one of the
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import finish, first, inside, read_table, reader
+from bench.corpora.files import Lines, finish, first, inside, read_table, reader
+from bench.errors import DataError
 from bench.trials import trial_ids
 
 NEEDED = ("path|file|filename|file_name", "label")
@@ -27,7 +30,8 @@ def read(root: Path, *, file: str) -> pd.DataFrame:
     Args:
         root: the data root.
         file: the list, relative to the root or absolute. Paths in it are relative to its own folder; files outside that
-            folder must be inside the data root, their ids are then relative to it.
+            folder must be inside the data root and need a column `trial`: ids that depend on where a data root is would
+            make the same list another one elsewhere.
 
     Raises:
         Blocked: no such file.
@@ -38,5 +42,22 @@ def read(root: Path, *, file: str) -> pd.DataFrame:
     roots = [place.parent, root] if root.is_dir() else [place.parent]
     paths, ids = inside(rows.table["path"], roots, place, rows.lines)
     rows.table["path"] = paths
-    rows.table["trial"] = trial_ids(rows.table["trial"]) if "trial" in rows.table else ids
+    if "trial" in rows.table:
+        rows.table["trial"] = trial_ids(rows.table["trial"])
+    else:
+        _check_below(paths, place, rows.lines)
+        rows.table["trial"] = ids
     return finish(rows, place)
+
+
+def _check_below(paths: Sequence[str], file: Path, lines: Lines) -> None:
+    folder = os.path.normpath(file.parent.absolute()) + "/"
+    real = os.path.normpath(file.parent.resolve()) + "/"
+    for path, line in zip(paths, lines, strict=True):
+        if not path.startswith((folder, real)):
+            raise DataError(
+                f"{path} is outside the folder of this list, so it needs an id of its own",
+                where=file,
+                line=int(line),
+                remedy="add a column `trial`, or put the list above its audio",
+            )

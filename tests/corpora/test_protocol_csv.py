@@ -40,12 +40,15 @@ def test_a_column_of_ids_is_used_without_suffix(lay: Lay) -> None:
 
 
 def test_files_elsewhere_below_the_data_root_may_be_named(lay: Lay) -> None:
-    """Absolute or climbing paths may leave the list's folder, never the data root."""
+    """Absolute or climbing paths may leave the list's folder, never the data root, and bring an id of their own."""
     root = lay({})
-    lay({"lists/l.csv": f"path,label\n{root}/audio/a.wav,spoof\n../audio/b.wav,spoof\nc.wav,spoof\n"})
-    assert protocol_csv.read(root, file="lists/l.csv")["trial"].tolist() == ["audio/a", "audio/b", "c"]
+    lay({"lists/l.csv": f"path,label,trial\n{root}/audio/a.wav,spoof,a\n../audio/b.wav,spoof,b\nc.wav,spoof,c.wav\n"})
+    assert protocol_csv.read(root, file="lists/l.csv")["trial"].tolist() == ["a", "b", "c"]
     with pytest.raises(DataError, match=r"a\.wav' leads outside the corpus"):
         protocol_csv.read(root / "lists", file="l.csv")
+    lay({"lists/l.csv": "path,label\nc.wav,spoof\n../audio/b.wav,spoof\n"})
+    with pytest.raises(DataError, match=r"b\.wav is outside the folder of this list(.|\n)*line 3(.|\n)*column `trial`"):
+        protocol_csv.read(root, file="lists/l.csv")
 
 
 @pytest.mark.parametrize(
