@@ -100,8 +100,22 @@ class Published(Fields):
     note: str = ""
 
 
+# Names are chosen by name, by glob and in comma lists: what means something there is no part of one.
+NAME = r"^[^\s,*?\[\]=\x00-\x1f\x7f]{1,120}$"
+RESERVED = re.compile(r"all|.*:\d+")  # the listed ones, and a sample of NAME
+
+
+def check_name(name: str) -> None:
+    """Raises UsageError for what cannot be the name of a detector or a dataset."""
+    if RESERVED.fullmatch(name) or not re.match(NAME, name):
+        raise UsageError(
+            f"{name!r} cannot be a name",
+            remedy="leave out spaces, commas, `=`, `*`, `?` and brackets; `all` and `NAME:100` mean something else",
+        )
+
+
 class Card(Fields):
-    name: str = Field(min_length=1, max_length=120, pattern=r"^[^\s,*?\[\]=\x00-\x1f\x7f]+$")
+    name: str = Field(pattern=NAME)
     title: str
     summary: str
     paper: str = ""
@@ -175,7 +189,7 @@ class Registry(Generic[C]):
 
     def _add(self, file: Path, raw: dict[str, Any]) -> None:
         name = raw.get("name")
-        if not isinstance(name, str) or name == "all" or re.search(r":\d+$", name):
+        if not isinstance(name, str) or RESERVED.fullmatch(name):
             what = "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)"
             raise CardError(what, where=file, line=yamlfile.line_of(file, ("name",)))
         if name in self._raw:

@@ -233,6 +233,7 @@ def report(folder: Path, results: Path) -> None:
 
 @main.command()
 @click.option("--datasets", "-s", multiple=True, default=("all",), help="Names, globs, `all`.")
+@click.option("--limit", type=click.IntRange(min=1), help="Look at a sample of about N trials of each.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @_places
 def doctor(datasets: Sequence[str], as_json: bool, **options: Any) -> None:

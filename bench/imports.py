@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from bench import environment, metrics
+from bench.cards import check_name
 from bench.corpora import Dataset
 from bench.errors import DataError, UsageError
 from bench.store import Cell, CellWriter
@@ -51,8 +52,7 @@ def import_scores(workspace: Workspace, file: Path, detector: str, dataset_name:
             the dataset's, trials without a score (unless `allow_missing`).
         Blocked, UsageError: no such dataset, or its trial list is not here.
     """
-    if not detector.strip() or any(not symbol.isprintable() for symbol in detector):
-        raise UsageError(f"{detector!r} cannot be the name of a detector", remedy="use printable characters")
+    check_name(detector)
     dataset = workspace.dataset(dataset_name)
     scores, notes = read_scores(file, dataset)
     missing = int(np.isnan(scores).sum())

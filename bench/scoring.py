@@ -135,8 +135,11 @@ def _durations(paths: Sequence[str]) -> np.ndarray:
         except AudioError:
             return 0.0
 
+    # A future a file at once would take a gigabyte for 600,000.
+    chunks = [paths[start : start + FACT_ROWS] for start in range(0, len(paths), FACT_ROWS)]
     with ThreadPoolExecutor(HEADER_THREADS) as pool:
-        return np.fromiter(pool.map(seconds, paths), dtype=np.float64, count=len(paths))
+        found = (duration for chunk in chunks for duration in pool.map(seconds, chunk))
+        return np.fromiter(found, dtype=np.float64, count=len(paths))
 
 
 def score_trials(

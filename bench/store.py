@@ -134,7 +134,11 @@ class Store:
             if cell.key == latest.get("key"):
                 return cell
         ranked = sorted(cells, key=lambda cell: (cell.finished, str(cell.manifest.get("finished", "")), cell.key))
-        if "reason" in latest and not (ranked and ranked[-1].finished):
+        if ranked and ranked[-1].finished:
+            return ranked[-1]
+        if damaged := [cell for cell in ranked if not cell.key]:
+            return damaged[0]
+        if "reason" in latest:
             return Cell(dataset, detector, "", "blocked", None, latest["reason"], latest.get("remedy", ""))
         return ranked[-1] if ranked else None
 
