@@ -61,7 +61,7 @@ def compare_pass(folder: Path, trials: int, rounds: int, batch_size: int, worker
     card = cards.detectors()["aasist"]
     model = build_model(card.model, card.arguments, card.name).eval()
     torch.save(model.state_dict(), folder / "random.pth")
-    write_card(folder, "aasist-random", "extends: aasist\nweights: {file: random.pth, sha256: null, source: ''}\n")
+    write_card(folder, "aasist-random", "extends: aasist\nweights: {file: random.pth, source: '', licence: none}\n")
     plain = build_model(card.model, card.arguments, card.name).eval().requires_grad_(False)
     plain.load_state_dict(model.state_dict())
     waves = [audio.prepare(path, card.audio).wave for path in paths]

@@ -545,3 +545,16 @@ def test_an_unknown_name_is_an_error_when_looked_up() -> None:
         UsageError, match="no dataset is called 'asvspoof2021la'\n  remedy: did you mean asvspoof2021-la"
     ):
         _ = DATASETS["asvspoof2021la"]
+
+
+def test_the_cards_of_the_manual_are_cards(write: Write) -> None:
+    """What CONTRIBUTING.md shows can be copied: it loads, and claims nothing that is the parent's."""
+    manual = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"```yaml\n(.*?)```", manual, flags=re.DOTALL)
+    folder = write(**{f"card{number}": block for number, block in enumerate(blocks)})
+    detector, dataset = cards.detectors(folder)["my-aasist"], cards.datasets(folder)["our-calls"]
+    assert detector.arguments == cards.detectors()["aasist"].arguments
+    assert detector.weights is not None
+    assert (detector.weights.sha256, detector.trained_on, detector.selected_on) == (None, ("our-calls",), ())
+    assert (detector.notes, detector.published) == ((), ())
+    assert dataset.arguments == {"file": "our-calls/list.csv"}

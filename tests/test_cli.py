@@ -450,7 +450,7 @@ def test_a_malicious_checkpoint(kind: str, told: str, own: Own, tmp_path: Path) 
     """A checkpoint that wants to run code is refused and nothing of it runs; the other detectors do."""
     (tmp_path / "cards").mkdir()
     (tmp_path / "cards" / "evil.yaml").write_text(
-        "name: evil\nextends: aasist\ntitle: Evil\nweights: {file: evil.pth, sha256: null, source: a forum}\n"
+        "name: evil\nextends: aasist\ntitle: Evil\nweights: {file: evil.pth, source: a forum, licence: none}\n"
     )
     (tmp_path / "weights").mkdir()
     weights = tmp_path / "weights" / "evil.pth"
@@ -493,9 +493,9 @@ def test_hostile_names_stay_inside_the_results(own: Own, tmp_path: Path, elsewhe
     places = ("--data", f"{data}={own.list}", "--cards", cards)
     ran = run("-d", f"{HOSTILE}card", "-s", data, *places)
     assert ran.exit_code == 0, ran.output
-    taken = bench("import", scores, "--detector", f"{HOSTILE} import", "--dataset", data, *places)
+    taken = bench("import", scores, "--detector", f"{HOSTILE}import", "--dataset", data, *places)
     assert taken.exit_code == 0, taken.output
-    assert set(cells()) == {f"{HOSTILE}card", f"{HOSTILE} import"}
+    assert set(cells()) == {f"{HOSTILE}card", f"{HOSTILE}import"}
     assert bench("report").exit_code == 0
 
     page = (elsewhere / "site" / "index.html").read_text()
