@@ -152,7 +152,11 @@ def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) 
 @click.option("--batch-size", type=click.IntRange(min=1), help="Utterances of 4 s a batch (default: by device).")
 @click.option("--workers", type=click.IntRange(min=0), help="Processes that decode ahead (default: by device).")
 @click.option("--limit", type=click.IntRange(min=1), help="Score a sample of about N trials, as a dataset NAME:N.")
-@click.option("--allow-missing", is_flag=True, help="Give cells with undecodable files numbers over the rest.")
+@click.option(
+    "--allow-missing",
+    is_flag=True,
+    help="Give cells with unreadable files numbers over the rest; a run without it tries those files again.",
+)
 @click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @_places

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
+from rich.table import Column
 from rich.text import Text
 
 PLAIN_SECONDS = 15.0  # between two lines where there is no terminal
@@ -82,12 +83,14 @@ class Live:
 
     def __init__(self, console: Console) -> None:
         self._bar = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(),
+            # In a narrow terminal the names give way, never the numbers.
+            TextColumn("{task.description}", markup=False, table_column=Column(ratio=1, no_wrap=True)),
+            BarColumn(bar_width=16),
+            MofNCompleteColumn(table_column=Column(min_width=9, no_wrap=True, justify="right")),
+            _Rate(table_column=Column(min_width=9, no_wrap=True, justify="right")),
+            TimeRemainingColumn(table_column=Column(min_width=7, no_wrap=True)),
             console=console,
+            expand=True,
             auto_refresh=False,  # no thread: decode workers are forked from this process
         )
         self._shown = 0.0
