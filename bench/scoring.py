@@ -178,7 +178,7 @@ def score_trials(
     for scorer in scorers:
         try:
             running[scorer.name] = _Runner(scorer, target)
-        except Exception as error:
+        except Exception as error:  # see `_failed`: told in the cell, never lost
             yield _failed(scorer.name, error)
     needed = sorted({index for name in running for index in wanted[name]})
     todo = {name: set(wanted[name]) for name in running}
@@ -196,7 +196,7 @@ def score_trials(
         for name in [name for name in running if index in todo[name]]:
             try:
                 yield running[name].score(batch, reader.ids)
-            except Exception as error:
+            except Exception as error:  # see `_failed`
                 del running[name]
                 yield _failed(name, error)
         if not running:

@@ -136,9 +136,7 @@ class Workspace:
         dataset, limit = self.dataset(name), self.options.limit
         if limit is None or limit >= len(dataset.trials):
             return dataset
-        trials = first_trials(dataset.trials, limit)
-        card = dataset.card.model_copy(update={"name": f"{name}:{limit}", "sibling_of": None, "counts": None})
-        return replace(dataset, card=card, trials=trials, digest=digest(trials))
+        return self.once(("sample", name), lambda: _sample(dataset, limit))
 
     def missing_audio(self, name: str) -> list[int]:
         """Row numbers of the whole dataset whose audio file is not here."""
@@ -187,3 +185,9 @@ class Workspace:
         if isinstance(found, BenchError):
             raise found
         return found  # type: ignore[return-value]  # what `look_up` of this key returned
+
+
+def _sample(dataset: Dataset, limit: int) -> Dataset:
+    trials = first_trials(dataset.trials, limit)
+    card = dataset.card.model_copy(update={"name": f"{dataset.name}:{limit}", "sibling_of": None, "counts": None})
+    return replace(dataset, card=card, trials=trials, digest=digest(trials))

@@ -245,7 +245,7 @@ def test_a_run_killed_at_any_moment_goes_on(
 
     for _ in range(12):
         process = start(world, flush_seconds)
-        wait_for(lambda process=process: world.log.exists() or not process.is_alive(), process)  # type: ignore[misc]
+        wait_for(lambda process=process: world.log.exists() or not process.is_alive(), process)  # type: ignore[misc]  # mypy infers no type for a default bound in a loop
         time.sleep(moments.uniform(0, 0.08))
         process.kill()
         process.join()
@@ -399,7 +399,7 @@ def test_a_killed_run_keeps_the_reason_of_a_file_it_could_not_read(logging: Worl
     (pair,) = matrix.plan(workspace, ["det"], ["set"])
     stopped = matrix._Pass(workspace, [pair], pair.card.audio, Silent())
     for item in list(scoring.score_trials(stopped._scorers, stopped._dataset.trials, [torch.arange(2).numpy()])):
-        stopped._take(item)  # type: ignore[arg-type]
+        stopped._take(item)  # type: ignore[arg-type]  # none of them is a Failed
     stopped._flush()
     assert logging.cell("det", "set", batch_size=2).reason.startswith("1 of 10 files could not be scored; no decoder")
     assert logging.given() == [[2], [3, 4], [5, 6], [7, 8], [9, 10]]

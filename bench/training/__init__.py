@@ -86,7 +86,7 @@ def train(card: DetectorCard, dataset: Dataset, folder: Path, progress: Callable
         fit(Utterances(dataset, card.audio, progress), recipe.seed, **recipe.arguments)
     except BenchError:
         raise
-    except Exception as error:
+    except Exception as error:  # `fit` may be a user's own code: its defect blocks this detector, not the run
         raise BenchError(f"{type(error).__name__}: {error}", where=f"`fit` of {card.model}") from error
     tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
     weights = folder / WEIGHTS_FILE
