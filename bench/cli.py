@@ -5,30 +5,22 @@ Heavy imports stay inside the commands, so that `bench --help` and a mistyped op
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
-from rich.box import SIMPLE_HEAD
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from bench import terminal
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
-    from bench.matrix import Outcome, Planned
-    from bench.progress import Display
     from bench.workspace import Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width: tables must not wrap at 80
-err = Console(stderr=True)
 
 DEMO_DETECTORS = ("lfcc-gmm-demo", "probe-*", "random")
 WHAT_THE_DEMO_SHOWS = (
@@ -44,10 +36,10 @@ class Commands(click.Group):
         try:
             return super().invoke(ctx)
         except BenchError as error:
-            err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
+            terminal.err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            err.print("\ninterrupted; what was scored so far is stored, `bench run` goes on from there")
+            terminal.err.print("\ninterrupted; what was scored so far is stored, `bench run` goes on from there")
             ctx.exit(130)
 
 
@@ -96,7 +88,6 @@ def _places(command: F) -> F:
     return command
 
 
-_PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 _data_root = click.option(
     "--data-root",
@@ -126,19 +117,19 @@ def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) 
 
     entries = inventory.list_cards(_workspace(places), kind)
     if as_json:
-        _print_json({kind: [entry._asdict() for entry in entries]})
+        terminal.print_json({kind: [entry._asdict() for entry in entries]})
         return
-    table = Table("name", "state", "what it is", "licence", **_PLAIN)
+    table = Table("name", "state", "what it is", "licence", **terminal.PLAIN)
     for entry in entries:
         state = Text(entry.state, style="green" if entry.ready else "yellow")
         table.add_row(Text(entry.name, overflow="fold"), state, Text(entry.title), Text(entry.licence))
-    out.print(table)
+    terminal.out.print(table)
     missing: dict[tuple[str, str], list[str]] = {}
     for entry in entries:
         if not entry.ready:
             missing.setdefault((entry.reason.partition("\n")[0], entry.remedy), []).append(entry.name)
     for (reason, remedy), names in missing.items():
-        _print_reason(", ".join(names), reason, remedy)
+        terminal.print_reason(", ".join(names), reason, remedy)
 
 
 @main.command()
@@ -171,13 +162,13 @@ def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_jso
     workspace = _workspace(options, make=not dry_run)
     planned = matrix.plan(workspace, detectors, datasets)
     if dry_run:
-        _print_plan(planned, as_json)
+        terminal.print_plan(planned, as_json)
         if any(pair.state == "blocked" and pair.named for pair in planned):
             sys.exit(1)
         return
-    with _display() as display:
+    with terminal.display() as display:
         outcomes = matrix.run(workspace, planned, display)
-    _print_outcomes(workspace, outcomes, as_json)
+    terminal.print_outcomes(workspace, outcomes, as_json)
     if not all(outcome.ok for outcome in outcomes) or all(outcome.cell is None for outcome in outcomes):
         sys.exit(1)
 
@@ -199,8 +190,8 @@ def import_(file: Path, detector: str, dataset: str, **options: Any) -> None:
     workspace = _workspace(options)
     cell, notes = imports.import_scores(workspace, file, detector, dataset)
     for note in notes:
-        err.print(Text(note), soft_wrap=True)
-    out.print(results.table([results.evaluate_cell(workspace.store, cell)]))
+        terminal.err.print(Text(note), soft_wrap=True)
+    terminal.out.print(results.table([results.evaluate_cell(workspace.store, cell)]))
 
 
 @main.command()
@@ -216,9 +207,9 @@ def show(detectors: Sequence[str], datasets: Sequence[str], as_json: bool, resul
 
     found = collect(_existing(Store(results)), datasets=datasets or None, detectors=detectors or None, breakdowns=False)
     if as_json:
-        _print_json(cells_json(found))
+        terminal.print_json(cells_json(found))
     else:
-        out.print(table(found) if found else "there are no results here yet")
+        terminal.out.print(table(found) if found else "there are no results here yet")
 
 
 @main.command()
@@ -232,7 +223,7 @@ def report(folder: Path, results: Path) -> None:
     from bench import report
     from bench.store import Store
 
-    out.print(f"wrote {report.write(_existing(Store(results)), folder)}", soft_wrap=True, highlight=False)
+    terminal.out.print(f"wrote {report.write(_existing(Store(results)), folder)}", soft_wrap=True, highlight=False)
 
 
 @main.command()
@@ -248,13 +239,13 @@ def doctor(datasets: Sequence[str], as_json: bool, **options: Any) -> None:
     """
     from bench import doctor
 
-    with _display() as display:
+    with terminal.display() as display:
         findings = doctor.examine(_workspace(options), datasets, display)
     if as_json:
-        _print_json({"datasets": [finding.as_dict() for finding in findings]})
+        terminal.print_json({"datasets": [finding.as_dict() for finding in findings]})
     else:
         for finding in findings:
-            out.print(finding.text(), soft_wrap=True)
+            terminal.out.print(finding.text(), soft_wrap=True)
     if not all(finding.healthy for finding in findings):
         sys.exit(1)
 
@@ -268,14 +259,14 @@ def demo(folder: Path, **places: Any) -> None:
     from bench import matrix, report
 
     workspace = _workspace(places, make=True)
-    with _display() as display:
+    with terminal.display() as display:
         if not (corpus := workspace.options.data_root / "demo").exists():
             display.note(f"making the demo corpus in {corpus}, about 10 seconds")
         outcomes = matrix.run(workspace, matrix.plan(workspace, DEMO_DETECTORS, ["demo"]), display)
-    _print_outcomes(workspace, outcomes, as_json=False)
-    out.print(WHAT_THE_DEMO_SHOWS)
+    terminal.print_outcomes(workspace, outcomes, as_json=False)
+    terminal.out.print(WHAT_THE_DEMO_SHOWS)
     page = report.write(workspace.store, folder).resolve()
-    out.print(f"leaderboard: {page}", soft_wrap=True, highlight=False)
+    terminal.out.print(f"leaderboard: {page}", soft_wrap=True, highlight=False)
     if not all(outcome.ok for outcome in outcomes):
         sys.exit(1)
 
@@ -298,90 +289,3 @@ def _existing(store: Any) -> Any:
     if not store.root.is_dir():
         raise UsageError("there are no results here", where=store.root, remedy="run `bench run`, or name --results")
     return store
-
-
-@contextmanager
-def _display() -> Iterator[Display]:
-    from bench.progress import Live, Plain
-
-    if err.is_terminal:
-        with Live(err) as live:
-            yield live
-    else:
-        yield Plain(err)
-
-
-def _print_plan(planned: Sequence[Planned], as_json: bool) -> None:
-    does = {
-        "score": "score",
-        "train": "train, then score",
-        "make": "make the corpus, then score",
-        "done": "nothing: finished before",
-        "blocked": "blocked",
-    }
-    if as_json:
-        _print_json({"plan": [_plan_json(pair) for pair in planned]})
-        return
-    table = Table("detector", "dataset", "trials", "what happens", **_PLAIN)
-    for pair in planned:
-        missing = f" (audio files missing: {pair.missing:,})" if pair.missing else ""
-        trials = f"{len(pair.dataset.trials):,}" if pair.dataset else "–"
-        table.add_row(Text(pair.card.name), Text(pair.dataset_name), trials, does[pair.state] + missing)
-    out.print(table)
-    _print_blocked(planned)
-
-
-def _plan_json(pair: Planned) -> dict[str, Any]:
-    return {
-        "detector": pair.card.name,
-        "dataset": pair.dataset_name,
-        "trials": len(pair.dataset.trials) if pair.dataset else None,
-        "state": pair.state,
-        "key": pair.key or None,
-        "missing_files": pair.missing,
-        "reason": pair.reason,
-        "remedy": pair.remedy,
-    }
-
-
-def _print_outcomes(workspace: Workspace, outcomes: Sequence[Outcome], as_json: bool) -> None:
-    from bench import results
-
-    found = results.ranked(
-        results.evaluate_cell(workspace.store, outcome.as_cell, breakdowns=False) for outcome in outcomes
-    )
-    if as_json:
-        _print_json(results.as_json(found))
-        return
-    if shown := [result for result in found if result.cell.status != "blocked"]:
-        out.print(results.table(shown))
-    done = sum(outcome.planned.state == "done" for outcome in outcomes)
-    if done and all(outcome.planned.state in ("done", "blocked") for outcome in outcomes):
-        out.print(f"\nnothing to score: {done} of {len(outcomes)} cells were finished before", highlight=False)
-    for outcome in outcomes:
-        if outcome.cell is not None and not outcome.ok:
-            cell = outcome.cell
-            _print_reason(f"{cell.detector} on {cell.dataset}", f"{cell.status}: {cell.reason}", cell.remedy)
-    _print_blocked([outcome.planned for outcome in outcomes])
-
-
-def _print_blocked(planned: Sequence[Planned]) -> None:
-    """Why pairs are blocked; a reason that many pairs share is said once."""
-    reasons: dict[tuple[str, str], list[Planned]] = {}
-    for pair in planned:
-        if pair.state == "blocked":
-            reason = f"{pair.reason}; {pair.searched}" if pair.searched and pair.named else pair.reason
-            reasons.setdefault((reason, pair.remedy), []).append(pair)
-    for (reason, remedy), pairs in reasons.items():
-        detectors = ", ".join(dict.fromkeys(pair.card.name for pair in pairs))
-        datasets = ", ".join(dict.fromkeys(pair.dataset_name for pair in pairs))
-        _print_reason(f"{detectors} on {datasets}", f"blocked: {reason}", remedy)
-
-
-def _print_reason(what: str, reason: str, remedy: str) -> None:
-    remedy = f"\n  remedy: {remedy}" if remedy else ""
-    out.print(Text.assemble("\n", (what, "bold"), f": {reason}{remedy}"), soft_wrap=True)
-
-
-def _print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=1, ensure_ascii=False))

@@ -17,8 +17,8 @@ from urllib.parse import quote
 import jinja2
 
 from bench import results
-from bench.cards import shipped
 from bench.errors import StoreError
+from bench.registry import shipped
 from bench.results import Result
 from bench.store import Store, atomically
 

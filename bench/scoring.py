@@ -22,7 +22,7 @@ import pandas as pd
 import torch
 from torch.utils.data import DataLoader, Dataset
 
-from bench import audio, cards, weights
+from bench import audio, registry, weights
 from bench.cards import AudioRecipe
 from bench.errors import AudioError, BenchError, CardError, ScoringError
 from bench.models import Facts, Output
@@ -49,9 +49,12 @@ class Scorer:
             CardError: no such class, or arguments it does not take.
             WeightsError: weights that do not fit.
         """
-        model = build_model(self.model, self.arguments, self.name)
-        if self.weights is not None:
-            weights.load_into(model, self.weights)
+        if self.weights is None:
+            model = build_model(self.model, self.arguments, self.name)
+        else:
+            tensors = weights.read(self.weights)
+            model = build_model(self.model, self.arguments, self.name, tensors)
+            weights.load_into(model, tensors, self.weights)
         return model.eval().to(device)
 
 
@@ -83,24 +86,28 @@ class Batch(NamedTuple):
     facts: list[Facts] | None
 
 
-def build_model(target: str, arguments: Mapping[str, Any], card: str) -> torch.nn.Module:
-    """A detector's network as its card describes it, without weights.
+def build_model(
+    target: str, arguments: Mapping[str, Any], card: str, tensors: Mapping[str, torch.Tensor] | None = None
+) -> torch.nn.Module:
+    """A detector's network as its card describes it, without weights; `tensors` tell sizes that the card leaves open.
 
     Raises:
         CardError: no such class, something that is no torch.nn.Module (it is not called), arguments it does not take.
     """
-    network = cards.resolve(target, f"detector card {card}")
+    network = registry.resolve(target, f"detector card {card}")
     if not (isinstance(network, type) and issubclass(network, torch.nn.Module)):
         raise CardError(f"{target} is no torch.nn.Module", where=f"detector card {card}")
+    infer = getattr(network, "infer", None)
+    inferred = infer(tensors) if infer is not None and tensors is not None else {}
     try:
-        return network(**arguments)
+        return network(**inferred | dict(arguments))
     except TypeError as error:
         raise CardError(f"{target} does not take these arguments: {error}", where=f"detector card {card}") from None
 
 
 def model_version(target: str, card: str) -> int:
     """The adapter version of a detector's class: its attribute `version`, 1 where it has none."""
-    return int(getattr(cards.resolve(target, f"detector card {card}"), "version", 1))
+    return int(getattr(registry.resolve(target, f"detector card {card}"), "version", 1))
 
 
 def plan_batches(trials: pd.DataFrame, recipe: AudioRecipe, batch_size: int) -> list[np.ndarray]:

@@ -115,24 +115,29 @@ def _is_plain(value: object) -> bool:
     )
 
 
-def load_into(model: torch.nn.Module, path: Path) -> None:
+def load_into(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:
     """Load a checkpoint strictly: every tensor of the model from the file, every tensor of the file into the model.
+
+    A model that was released under other names has `names_in(keys)`: its own names -> those in a file with these keys,
+    and the keys that may be left out. Errors speak of tensors as the file does. `path` is for the errors.
 
     Raises:
         WeightsError: keys that are missing or left over, other shapes or types, tensors that are not finite.
     """
-    tensors, wanted = read(path), model.state_dict()
-    common = wanted.keys() & tensors.keys()
-    shape = {key for key in common if wanted[key].shape != tensors[key].shape}
-    kind = {key for key in common if not _converts(tensors[key].dtype, wanted[key].dtype)}
-    fitting = {key: tensors[key].to(wanted[key].dtype) for key in common - shape - kind}
-    broken = {key for key, value in fitting.items() if not value.isfinite().all()}
+    wanted = model.state_dict()
+    names, unused = dict(zip(wanted, wanted, strict=True)), set[str]()
+    if names_in := getattr(model, "names_in", None):
+        names, unused = names_in(tensors.keys())
+    common = {own: name for own, name in names.items() if name in tensors}
+    shape = {own for own, name in common.items() if wanted[own].shape != tensors[name].shape}
+    kind = {own for own, name in common.items() if not _converts(tensors[name].dtype, wanted[own].dtype)}
+    fitting = {own: tensors[common[own]].to(wanted[own].dtype) for own in common.keys() - shape - kind}
     problems = [
-        *_named("missing", wanted.keys() - tensors.keys()),
-        *_named("unknown", tensors.keys() - wanted.keys()),
-        *_named("of another shape", shape),
-        *_named("of another type", kind),
-        *_named("not finite", broken),
+        *_named("missing", names.values() - tensors.keys()),
+        *_named("unknown", tensors.keys() - names.values() - unused),
+        *_named("of another shape", {names[own] for own in shape}),
+        *_named("of another type", {names[own] for own in kind}),
+        *_named("not finite", {names[own] for own, value in fitting.items() if not value.isfinite().all()}),
     ]
     if problems:
         raise WeightsError(
@@ -140,7 +145,8 @@ def load_into(model: torch.nn.Module, path: Path) -> None:
             where=path,
             remedy="check that the card's `model`, `arguments` and `weights` belong together",
         )
-    model.load_state_dict(tensors, strict=True)
+    # Assigned, not copied: a model of gigabytes is in memory once, and one built without storage gets its own.
+    model.load_state_dict(fitting, strict=True, assign=True)
 
 
 def _converts(given: torch.dtype, wanted: torch.dtype) -> bool:

@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-from bench import cards, corpora, training, weights
-from bench.cards import DatasetCard, DetectorCard, Recipe, Registry
+from bench import corpora, registry, training, weights
+from bench.cards import DatasetCard, DetectorCard, Recipe
 from bench.corpora import Dataset
 from bench.errors import BenchError, Blocked, UsageError, unknown
+from bench.registry import Registry
 from bench.scoring import model_version
 from bench.store import Store
 from bench.trials import digest, first_trials
@@ -70,11 +71,11 @@ class Workspace:
 
     @cached_property
     def detectors(self) -> Registry[DetectorCard]:
-        return cards.detectors(self.options.cards)
+        return registry.detectors(self.options.cards)
 
     @cached_property
     def datasets(self) -> Registry[DatasetCard]:
-        return cards.datasets(self.options.cards)
+        return registry.datasets(self.options.cards)
 
     def select_datasets(self, patterns: Iterable[str]) -> dict[str, bool]:
         """As `Registry.select`, and the names that `--data` gives the user's own files.

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from bench import cards, corpora, trials
+from bench import corpora, registry, trials
 
 ROWS = 611_829
 BONA_FIDE = 22_617
@@ -48,7 +48,7 @@ def timed(what: str, work: Callable[[], T]) -> T:
 
 
 def main() -> None:
-    card = cards.datasets()["asvspoof2021-df-all"]
+    card = registry.datasets()["asvspoof2021-df-all"]
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         ids = make_key(root)

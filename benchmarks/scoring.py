@@ -24,7 +24,7 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from bench import audio, cards, environment, matrix
+from bench import audio, environment, matrix, registry
 from bench.models import Facts
 from bench.progress import Silent
 from bench.scoring import build_model
@@ -58,7 +58,7 @@ def main() -> None:
 def compare_pass(folder: Path, trials: int, rounds: int, batch_size: int, workers: int) -> None:
     """The pass, the bare forward and the plain script in turn, on the same files with the same weights."""
     paths = write_corpus(folder, trials)
-    card = cards.detectors()["aasist"]
+    card = registry.detectors()["aasist"]
     model = build_model(card.model, card.arguments, card.name).eval()
     torch.save(model.state_dict(), folder / "random.pth")
     write_card(folder, "aasist-random", "extends: aasist\nweights: {file: random.pth, source: '', licence: none}\n")

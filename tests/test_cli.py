@@ -19,7 +19,7 @@ import pytest
 import soundfile
 import torch
 
-from bench import cli
+from bench import cli, terminal
 from tests.tiny import World, files_below
 
 RATE = 16_000
@@ -34,7 +34,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     place = tmp_path / "here"
     place.mkdir()
     monkeypatch.chdir(place)
-    monkeypatch.setattr(cli.out, "width", 160)
+    monkeypatch.setattr(terminal.out, "width", 160)
     return place
 
 

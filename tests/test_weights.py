@@ -57,6 +57,10 @@ def saved(path: Path, state: object, **options: Any) -> Path:
     return path
 
 
+def load(model: torch.nn.Module, path: Path) -> None:
+    weights.load_into(model, weights.read(path), path)
+
+
 def refusal(path: Path) -> WeightsError:
     with pytest.raises(WeightsError) as caught:
         weights.read(path)
@@ -200,7 +204,7 @@ def test_nothing_in_a_checkpoint_is_executed(tmp_path: Path) -> None:
             assert error.what == what
             assert error.remedy == "get the weights as plain tensors or safetensors from their publisher"
         with pytest.raises(WeightsError):
-            weights.load_into(torch.nn.Linear(2, 2), path)
+            load(torch.nn.Linear(2, 2), path)
     assert not mark.exists()
 
 
@@ -291,7 +295,7 @@ def test_a_damaged_checkpoint_is_tensors_or_a_weights_error(
     path = put(tmp_path_factory.mktemp("damaged") / "a.pth", content)
     model = torch.nn.Linear(2, 2)
     try:
-        weights.load_into(model, path)
+        load(model, path)
     except WeightsError as error:
         assert error.where == str(path)
     else:
@@ -323,11 +327,11 @@ def test_weights_are_loaded_into_the_model(tmp_path: Path) -> None:
     for path in (saved(tmp_path / "a.pth", STATE), tmp_path / "a.safetensors"):
         safetensors.torch.save_file(STATE, tmp_path / "a.safetensors")
         model = torch.nn.Linear(2, 2)
-        weights.load_into(model, path)
+        load(model, path)
         assert all(torch.equal(model.state_dict()[key], STATE[key]) for key in STATE)
     half = {key: value.half() for key, value in STATE.items()}
     model = torch.nn.Linear(2, 2)
-    weights.load_into(model, saved(tmp_path / "half.pth", half))
+    load(model, saved(tmp_path / "half.pth", half))
     assert model.weight.dtype == torch.float32 and torch.equal(model.weight.data, STATE["weight"])
 
 
@@ -360,7 +364,7 @@ def test_weights_of_another_architecture_are_refused(
     path, model = saved(tmp_path / "a.pth", state), torch.nn.Linear(2, 2)
     before = {key: value.clone() for key, value in model.state_dict().items()}
     with pytest.raises(WeightsError) as caught:
-        weights.load_into(model, path)
+        load(model, path)
     assert caught.value.what == f"these are not weights of this architecture: {what}"
     assert caught.value.where == str(path)
     assert caught.value.remedy == "check that the card's `model`, `arguments` and `weights` belong together"
@@ -369,8 +373,8 @@ def test_weights_of_another_architecture_are_refused(
 
 def test_released_weights_are_found_and_read(shared: Path) -> None:
     """AASIST as its authors released it, by the hash on its card."""
-    from bench import cards
+    from bench import registry
 
-    found = weights.find(cards.detectors()["aasist"], [shared / "golden"])
+    found = weights.find(registry.detectors()["aasist"], [shared / "golden"])
     assert found.verified and found.path.name == "AASIST.pth"
     assert len(weights.read(found.path)) > 100

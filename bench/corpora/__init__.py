@@ -23,9 +23,10 @@ import pandas as pd
 from pydantic import ValidationError
 
 from bench import trials as trial_table
-from bench.cards import DatasetCard, resolve
+from bench.cards import DatasetCard
 from bench.corpora.files import READERS, missing
 from bench.errors import Blocked, CardError, UsageError
+from bench.registry import resolve
 
 LISTS = (".csv", ".tsv", ".txt")
 

@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 from bench import corpora
-from bench.cards import datasets
 from bench.errors import Blocked, DataError, UsageError
+from bench.registry import datasets
 from tests.corpora.conftest import Lay
 
 PROTOCOL = "LA_0039 LA_E_2834763 - A11 spoof\nLA_0014 LA_E_8877452 - A14 spoof\nLA_0040 LA_E_6828287 - - bonafide\n"

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from bench import corpora
-from bench.cards import datasets
 from bench.corpora import asvspoof2021
 from bench.errors import Blocked, DataError, UsageError
+from bench.registry import datasets
 from tests.corpora.conftest import Lay
 
 TEAM20 = "vcc2020 Task1-team20 spoof notrim eval neural_vocoder_nonautoregressive Task1 team20 FF E"

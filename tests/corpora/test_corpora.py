@@ -9,9 +9,10 @@ import pandas as pd
 import pytest
 
 from bench import corpora
-from bench.cards import DatasetCard, datasets
+from bench.cards import DatasetCard
 from bench.corpora.files import reader
 from bench.errors import Blocked, CardError, DataError, UsageError
+from bench.registry import datasets
 from tests.corpora.conftest import Lay
 
 SHIPPED = [f"asvspoof2019-la{part}" for part in ("", "-train", "-dev")]

@@ -15,7 +15,7 @@ import soundfile
 import torch
 from sklearn.metrics import roc_auc_score, roc_curve
 
-from bench import cards, corpora
+from bench import corpora, registry
 from bench.corpora import demo
 from bench.errors import Blocked, DataError
 from bench.models.lfcc_gmm import LfccGmm
@@ -58,7 +58,7 @@ def held_out(root: Path) -> tuple[pd.DataFrame, list[torch.Tensor]]:
 
 def read(root: Path, split: str) -> pd.DataFrame:
     """The trial table of a split, as its card says."""
-    return corpora.load(cards.datasets()[DATASETS[split]], root).trials
+    return corpora.load(registry.datasets()[DATASETS[split]], root).trials
 
 
 def waves(table: pd.DataFrame) -> list[torch.Tensor]:
@@ -80,7 +80,7 @@ def scores(detector: torch.nn.Module, audio: list[torch.Tensor]) -> list[float]:
 @pytest.mark.parametrize("split", DATASETS)
 def test_a_split_holds_what_its_card_counts(root: Path, split: str) -> None:
     """Every list loads through its card without a warning, and all its audio is there."""
-    dataset = corpora.load(cards.datasets()[DATASETS[split]], root)
+    dataset = corpora.load(registry.datasets()[DATASETS[split]], root)
     assert dataset.warnings == ()
     assert corpora.missing_audio(dataset.trials) == []
 
@@ -110,9 +110,9 @@ def test_a_list_read_back_is_the_plan(root: Path) -> None:
 
 def test_the_cards_stay_out_of_all() -> None:
     """`--datasets all` never scores synthetic data; train and dev are siblings of the eval list."""
-    registry = cards.datasets()
-    assert not [name for name in DATASETS.values() if registry[name].listed]
-    assert {registry[name].sibling_of for name in ("demo-train", "demo-dev")} == {"demo"}
+    known = registry.datasets()
+    assert not [name for name in DATASETS.values() if known[name].listed]
+    assert {known[name].sibling_of for name in ("demo-train", "demo-dev")} == {"demo"}
 
 
 def test_speakers_of_the_splits_are_disjoint() -> None:

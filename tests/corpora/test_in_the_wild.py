@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from bench import corpora
-from bench.cards import datasets
 from bench.errors import Blocked, DataError
+from bench.registry import datasets
 from tests.corpora.conftest import Lay
 
 META = "file,speaker,label\n0.wav,Alec Guinness,spoof\n1.wav,Alec Guinness,bona-fide\n2.wav,Ayn Rand,bonafide\n"

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 
 from bench import corpora
-from bench.cards import datasets
 from bench.errors import Blocked, DataError, UsageError
+from bench.registry import datasets
 from tests.corpora.conftest import Lay
 
 HEADER = "path|original_file|language|is_original_language|duration|training_data|model_name|architecture|transcript\n"

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from bench.cards import detectors
 from bench.models.aasist import AASIST, ResidualBlock, selu, sinc_bank
+from bench.registry import detectors
 
 SAMPLES = 64_600
 CARDS = {"AASIST": "aasist", "AASIST-L": "aasist-l"}

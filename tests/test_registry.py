@@ -19,14 +19,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import bench
-from bench import cards
+from bench import registry
 from bench.cards import DatasetCard, DetectorCard
 from bench.errors import CardError, UsageError
 from bench.scoring import build_model, model_version
 
 ROOT = Path(__file__).resolve().parent.parent
-DETECTORS = cards.detectors()
-DATASETS = cards.datasets()
+DETECTORS = registry.detectors()
+DATASETS = registry.datasets()
 
 OWN = """\
 name: own
@@ -64,7 +64,7 @@ def write(tmp_path: Path) -> Write:
 
 def refusal(folder: Path, name: str = "own") -> CardError:
     with pytest.raises(CardError) as caught:
-        _ = cards.detectors(folder)[name]
+        _ = registry.detectors(folder)[name]
     return caught.value
 
 
@@ -73,9 +73,9 @@ def refusal(folder: Path, name: str = "own") -> CardError:
 
 def test_the_folders_are_the_registry() -> None:
     """As many cards as files, each named as its file, in order; and some of both kinds."""
-    for registry, folder in ((DETECTORS, "detectors"), (DATASETS, "datasets")):
+    for known, folder in ((DETECTORS, "detectors"), (DATASETS, "datasets")):
         stems = sorted(file.stem for file in (ROOT / folder).iterdir())
-        assert sorted(registry.cards) == sorted(registry.names) == stems
+        assert sorted(known.cards) == sorted(known.names) == stems
         assert stems
 
 
@@ -110,7 +110,7 @@ def test_training_corpora_of_a_detector_are_no_misspelt_datasets(name: str) -> N
 def test_dataset_card(name: str) -> None:
     """Its reader exists, its counts add up, its sibling is a dataset, and it says how to obtain the corpus."""
     card = DATASETS[name]
-    assert callable(cards.resolve(card.reader, name))
+    assert callable(registry.resolve(card.reader, name))
     assert card.obtain
     if card.counts:
         assert card.counts.bonafide + card.counts.spoof == card.counts.trials
@@ -158,7 +158,7 @@ def test_every_module_can_be_imported() -> None:
 
 def test_cards_import_no_network() -> None:
     """Listing detectors costs no import of torch."""
-    code = "import sys; from bench import cards; cards.detectors().cards; sys.exit('torch' in sys.modules)"
+    code = "import sys; from bench import registry; registry.detectors().cards; sys.exit('torch' in sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True, cwd=ROOT)
 
 
@@ -180,11 +180,12 @@ def test_an_installed_wheel_finds_its_cards_beside_a_foreign_folder(tmp_path: Pa
     (site / "datasets" / "foreign.yaml").write_text("name: foreign")
     code = f"""if True:
         import sys; sys.path.insert(0, {str(site)!r})
-        from bench import cards
-        print(cards.__file__, *cards.detectors().cards, *cards.datasets().cards, cards.shipped("reports"))"""
+        from bench import registry
+        names = *registry.detectors().cards, *registry.datasets().cards
+        print(registry.__file__, *names, registry.shipped("reports"))"""
     ran = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, check=True, capture_output=True, text=True)
     module, *names, reports = ran.stdout.split()
-    assert Path(module) == site / "bench" / "cards.py"
+    assert Path(module) == site / "bench" / "registry.py"
     assert names == [*DETECTORS.names, *DATASETS.names]
     assert _files(Path(reports)) == _files(ROOT / "reports")
 
@@ -202,9 +203,9 @@ def test_a_folder_of_ones_own_adds_to_the_shipped_cards(write: Write) -> None:
     (folder / "deep").mkdir()
     (folder / "deep" / "set.yml").write_text(OWN_SET)
     (folder / "README.md").write_text("notes")
-    assert cards.detectors(folder).names == [*DETECTORS.names, "own"]
-    assert cards.datasets(folder).names == [*DATASETS.names, "own-set"]
-    assert cards.detectors(folder)["own"].audio.rate == 16_000
+    assert registry.detectors(folder).names == [*DETECTORS.names, "own"]
+    assert registry.datasets(folder).names == [*DATASETS.names, "own-set"]
+    assert registry.detectors(folder)["own"].audio.rate == 16_000
 
 
 def test_a_card_that_extends_is_of_the_kind_of_its_parent(write: Write) -> None:
@@ -216,9 +217,9 @@ def test_a_card_that_extends_is_of_the_kind_of_its_parent(write: Write) -> None:
         shipped="name: my-itw\nextends: itw\n",
         detector="name: my-random\nextends: random\n",
     )
-    assert set(cards.datasets(folder).names) - set(DATASETS.names) == {"own-set", "child", "grandchild", "my-itw"}
-    assert set(cards.detectors(folder).names) - set(DETECTORS.names) == {"my-random"}
-    assert cards.datasets(folder)["grandchild"].title == "Child"
+    assert set(registry.datasets(folder).names) - set(DATASETS.names) == {"own-set", "child", "grandchild", "my-itw"}
+    assert set(registry.detectors(folder).names) - set(DETECTORS.names) == {"my-random"}
+    assert registry.datasets(folder)["grandchild"].title == "Child"
 
 
 def test_extending_merges_mappings_and_replaces_the_rest(write: Write) -> None:
@@ -227,7 +228,7 @@ def test_extending_merges_mappings_and_replaces_the_rest(write: Write) -> None:
     folder = write(
         own="name: own\nextends: aasist\naudio: {samples: 32000}\nnotes: [mine]\narguments: {first_conv: 64}\n"
     )
-    own = cards.detectors(folder)["own"]
+    own = registry.detectors(folder)["own"]
     assert own.audio == parent.audio.model_copy(update={"samples": 32_000})
     assert own.notes == ("mine",)
     assert own.arguments == {**parent.arguments, "first_conv": 64}
@@ -241,9 +242,9 @@ def test_what_was_said_of_the_parent_is_not_inherited(write: Write) -> None:
         b="name: b\nextends: itw\n",
         c="name: c\nextends: lfcc-gmm-demo\n",
     )
-    assert DETECTORS["aasist"].published and cards.detectors(folder)["a"].published == ()
-    assert DATASETS["itw"].counts and cards.datasets(folder)["b"].counts is None
-    assert not DETECTORS["lfcc-gmm-demo"].listed and cards.detectors(folder)["c"].listed
+    assert DETECTORS["aasist"].published and registry.detectors(folder)["a"].published == ()
+    assert DATASETS["itw"].counts and registry.datasets(folder)["b"].counts is None
+    assert not DETECTORS["lfcc-gmm-demo"].listed and registry.detectors(folder)["c"].listed
 
 
 def test_extending_nobody_or_oneself_is_an_error(write: Write) -> None:
@@ -273,7 +274,7 @@ def test_a_name_can_be_given_once(write: Write) -> None:
     assert error.what == "'own' is the name of two cards"
     assert str(error.where).endswith("two.yaml, line 2") and str(error.remedy).endswith("own.yaml")
     with pytest.raises(CardError, match="'aasist' is the name of two cards"):
-        cards.detectors(write(own=OWN.replace("own", "aasist"), two=OWN.replace("own", "two")))
+        registry.detectors(write(own=OWN.replace("own", "aasist"), two=OWN.replace("own", "two")))
 
 
 @pytest.mark.parametrize(
@@ -351,8 +352,8 @@ def test_weights_and_recipe_exclude_each_other(write: Write) -> None:
     assert "`weights` (released) and `recipe` (trained here) exclude each other" in refusal(write(own=both)).what
 
 
-@pytest.mark.parametrize("file", ["a/b.pth", "..\\b.pth", "", "a\nb"])
-def test_a_weights_file_is_a_name_without_a_folder(write: Write, file: str) -> None:
+@pytest.mark.parametrize("file", ["a/b/c.pth", "../b.pth", "/b.pth", "a/../b", "a/", "..\\b.pth", "", "a\nb"])
+def test_a_weights_file_is_a_name_and_at_most_its_folder(write: Write, file: str) -> None:
     """No path leads out of the weights folders."""
     text = OWN + f"weights: {{file: {file!r}, source: b, licence: c}}\n".replace("'", '"')
     assert refusal(write(own=text)).what.startswith("`weights.file`: String should match pattern")
@@ -370,7 +371,7 @@ def test_a_hash_is_checked_when_the_card_is_read(write: Write, sha256: str) -> N
 )
 def test_numbers_with_an_exponent_are_numbers(write: Write, text: str, value: float) -> None:
     """YAML 1.1 takes 1e-7 for a string, people do not."""
-    own = cards.detectors(write(own=OWN + f"  epsilon: {text}\narguments: {{x: {text}}}\n"))["own"]
+    own = registry.detectors(write(own=OWN + f"  epsilon: {text}\narguments: {{x: {text}}}\n"))["own"]
     assert own.audio.epsilon == value and own.arguments == {"x": value}
 
 
@@ -417,7 +418,7 @@ def test_deep_nesting_is_refused(write: Write) -> None:
 
 def test_a_card_is_utf8(write: Write) -> None:
     """Umlauts and a byte order mark are read, Latin-1 is an error that names the file."""
-    own = cards.detectors(write(own=("\ufeff" + OWN + "notes: [Müller]\n").encode()))["own"]
+    own = registry.detectors(write(own=("\ufeff" + OWN + "notes: [Müller]\n").encode()))["own"]
     assert own.notes == ("Müller",)
     error = refusal(write(own=OWN.encode() + "notes: [Müller]\n".encode("latin-1")))
     assert error.what.startswith("not valid YAML: 'utf-8' codec can't decode") and str(error.where).endswith("own.yaml")
@@ -427,15 +428,15 @@ def test_a_card_is_utf8(write: Write) -> None:
 def test_strange_names_are_names(write: Write, name: str) -> None:
     """Whoever writes a name into a path or a page encodes it; a card may have it."""
     folder = write(own=OWN.replace("own", f'"{name}"', 1))
-    assert cards.detectors(folder)[name].name == name
-    assert cards.detectors(folder).select([name]) == {name: True}
+    assert registry.detectors(folder)[name].name == name
+    assert registry.detectors(folder).select([name]) == {name: True}
 
 
 @pytest.mark.parametrize("name", ["", "a b", "a,b", "a*", "a?", "[a]", "a\\tb", "a\\nb", "\\0", "x" * 121])
 def test_names_that_a_command_line_cannot_say_are_refused(write: Write, name: str) -> None:
     """White space, commas, glob characters and control characters separate or choose names."""
     with pytest.raises(CardError, match="`name`: String should"):
-        _ = cards.detectors(write(own=OWN.replace("own", f'"{name}"', 1))).cards
+        _ = registry.detectors(write(own=OWN.replace("own", f'"{name}"', 1))).cards
 
 
 @given(text=st.text(alphabet=st.sampled_from("ab1:-?*&!|>'\"%@`{}[],#~<=\n \t.é\x00"), max_size=60))
@@ -445,7 +446,7 @@ def test_whatever_is_written_is_a_card_or_a_card_error(text: str, tmp_path_facto
     folder = tmp_path_factory.mktemp("cards")
     (folder / "own.yaml").write_text(OWN + text, encoding="utf-8")
     try:
-        assert "own" in cards.detectors(folder).cards
+        assert "own" in registry.detectors(folder).cards
     except CardError as error:
         assert "own.yaml" in str(error.where)
 
@@ -453,12 +454,12 @@ def test_whatever_is_written_is_a_card_or_a_card_error(text: str, tmp_path_facto
 def test_a_folder_that_is_not_there_or_empty_is_an_error(tmp_path: Path) -> None:
     """A misspelt `--cards` never means no cards."""
     with pytest.raises(CardError, match="no such folder of cards"):
-        cards.detectors(tmp_path / "nowhere")
+        registry.detectors(tmp_path / "nowhere")
     with pytest.raises(CardError, match="no card in this folder"):
-        cards.detectors(tmp_path)
+        registry.detectors(tmp_path)
     (tmp_path / "x.yaml").mkdir()
     with pytest.raises(CardError, match="cannot be read: Is a directory"):
-        cards.detectors(tmp_path)
+        registry.detectors(tmp_path)
 
 
 def test_code_that_does_not_even_import_is_a_card_error(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -468,9 +469,9 @@ def test_code_that_does_not_even_import_is_a_card_error(write: Write, monkeypatc
     (folder / "failing_code.py").write_text("raise RuntimeError('no licence key')\n")
     monkeypatch.syspath_prepend(folder)
     with pytest.raises(CardError, match=r"broken_code:Net cannot be loaded: SyntaxError"):
-        cards.resolve("broken_code:Net", "card own")
+        registry.resolve("broken_code:Net", "card own")
     with pytest.raises(CardError, match=r"failing_code:Net cannot be loaded: RuntimeError: no licence key"):
-        cards.resolve("failing_code:Net", "card own")
+        registry.resolve("failing_code:Net", "card own")
 
 
 @pytest.mark.parametrize("value", ["2021-03-01", ".nan", "{1: a, b: c}"])
@@ -485,14 +486,14 @@ def test_a_card_may_name_the_users_own_code(write: Write, monkeypatch: pytest.Mo
     folder = write(own=OWN.replace("bench.models.probes:Random", "own_code:Net"))
     (folder / "own_code.py").write_text("import torch\nclass Net(torch.nn.Module): pass\nword = 1\n")
     monkeypatch.syspath_prepend(folder)
-    assert type(build_model(cards.detectors(folder)["own"].model, {}, "own")).__name__ == "Net"
+    assert type(build_model(registry.detectors(folder)["own"].model, {}, "own")).__name__ == "Net"
     with pytest.raises(CardError, match=r"own_code:Not cannot be loaded.*no attribute 'Not'(.|\n)*where: card"):
-        cards.resolve("own_code:Not", "card own")
+        registry.resolve("own_code:Not", "card own")
     with pytest.raises(
         CardError,
         match=r"cannot be loaded: ModuleNotFoundError: No module named 'nowhere'(.|\n)*install the module it names",
     ):
-        cards.resolve("nowhere.at.all:Net", "card own")
+        registry.resolve("nowhere.at.all:Net", "card own")
 
 
 @pytest.mark.parametrize("model", ["Random", "bench.models.probes", "os:system('x')", "a b:C", ":C", "a:", "../a:C"])
@@ -552,8 +553,8 @@ def test_the_cards_of_the_manual_are_cards(write: Write) -> None:
     manual = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     blocks = re.findall(r"```yaml\n(.*?)```", manual, flags=re.DOTALL)
     folder = write(**{f"card{number}": block for number, block in enumerate(blocks)})
-    detector, dataset = cards.detectors(folder)["my-aasist"], cards.datasets(folder)["our-calls"]
-    assert detector.arguments == cards.detectors()["aasist"].arguments
+    detector, dataset = registry.detectors(folder)["my-aasist"], registry.datasets(folder)["our-calls"]
+    assert detector.arguments == registry.detectors()["aasist"].arguments
     assert detector.weights is not None
     assert (detector.weights.sha256, detector.trained_on, detector.selected_on) == (None, ("our-calls",), ())
     assert (detector.notes, detector.published) == ((), ())

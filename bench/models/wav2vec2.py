@@ -1,0 +1,308 @@
+"""The self-supervised backbone of the detectors: wav2vec 2.0, XLS-R, MMS and HuBERT encoders on the modules of
+transformers. Baevski et al., arXiv 2006.11477; Babu et al. (XLS-R), arXiv 2111.09296; Hsu et al. (HuBERT), 2106.07447.
+
+HuBERT's encoder is the same network with other weights, so one class serves all of them. The blocks are run one by one
+here, because `hidden_states[-1]` of transformers is the last block before the final norm in version 5 and behind it in
+version 4, and because a detector that takes layers 0 to 10 should not pay for 24.
+
+Parameters lie on the device `meta` until a checkpoint is loaded or `Backbone.initialise` draws random ones: a backbone
+without weights cannot give a score. Names of tensors are transformers'; `BackboneDetector` knows fairseq's.
+
+Shapes: B rows, N samples, T = (N - 400) // 320 + 1 frames, D width of the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from bench.errors import CardError, WeightsError
+
+KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
+RECEPTIVE_FIELD = 400  # samples
+HOP = 320  # samples a frame
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """The size of a backbone. The default is XLS-R 300M.
+
+    layers: transformer blocks. width, feed_forward: of a block. heads: of attention. conv_width: channels of the
+    convolutional extractor. group_norm: the extractor normalises over time in its first layer only and blocks are
+    post-norm (wav2vec 2.0 base); otherwise a layer norm a frame and pre-norm blocks. taps, groups: of the positional
+    convolution.
+    """
+
+    layers: int = 24
+    width: int = 1024
+    feed_forward: int = 4096
+    heads: int = 16
+    conv_width: int = 512
+    conv_bias: bool = True
+    group_norm: bool = False
+    taps: int = 128
+    groups: int = 16
+
+    def config(self) -> Wav2Vec2Config:
+        """The configuration of transformers: evaluation as the authors do, so nothing is dropped or masked."""
+        return Wav2Vec2Config(
+            num_hidden_layers=self.layers,
+            hidden_size=self.width,
+            intermediate_size=self.feed_forward,
+            num_attention_heads=self.heads,
+            conv_dim=(self.conv_width,) * len(KERNELS),
+            conv_kernel=KERNELS,
+            conv_stride=STRIDES,
+            conv_bias=self.conv_bias,
+            feat_extract_norm="group" if self.group_norm else "layer",
+            do_stable_layer_norm=not self.group_norm,
+            num_conv_pos_embeddings=self.taps,
+            num_conv_pos_embedding_groups=self.groups,
+            hidden_dropout=0.0,
+            attention_dropout=0.0,
+            activation_dropout=0.0,
+            feat_proj_dropout=0.0,
+            layerdrop=0.0,
+            attn_implementation="sdpa",  # type: ignore[call-arg]  # taken by the base class
+        )
+
+
+SIZES = {
+    "wav2vec2-base": Architecture(12, 768, 3072, 12, conv_bias=False, group_norm=True),
+    "xls-r-300m": Architecture(),
+    "xls-r-1b": Architecture(48, 1280, 5120, 16),
+    "xls-r-2b": Architecture(48, 1920, 7680, 16),
+    "hubert-xlarge": Architecture(48, 1280, 5120, 16, conv_bias=False),
+}
+
+
+def architecture(size: str | Mapping[str, Any]) -> Architecture:
+    """The architecture a card names, or describes by the fields in which it differs from XLS-R 300M.
+
+    Raises:
+        CardError: no such size, or no such field.
+    """
+    if isinstance(size, str):
+        if size not in SIZES:
+            raise CardError(f"no backbone is called {size!r}", remedy=f"known: {', '.join(SIZES)}")
+        return SIZES[size]
+    try:
+        return replace(Architecture(), **size)
+    except TypeError as error:
+        raise CardError(f"a backbone does not have these fields: {error}") from None
+
+
+class Backbone(nn.Module):
+    """An encoder of speech, without weights until some are loaded.
+
+    Args:
+        size: a name of `SIZES`, or the fields in which it differs from XLS-R 300M.
+        layers: how many blocks are built, all by default: those beyond the last one needed are neither loaded nor run.
+    """
+
+    def __init__(self, size: str | Mapping[str, Any], layers: int | None = None) -> None:
+        super().__init__()
+        full = architecture(size)
+        self.architecture = replace(full, layers=full.layers if layers is None else layers)
+        with torch.device("meta"):
+            source = Wav2Vec2Model(self.architecture.config())
+        self.feature_extractor = source.feature_extractor
+        self.feature_projection = source.feature_projection
+        self.encoder = source.encoder
+        self.masked_spec_embed = source.masked_spec_embed  # in every checkpoint; used by pre-training only
+
+    def initialise(self, seed: int) -> None:
+        """Random weights as transformers draws them, without touching the global random state."""
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            source = Wav2Vec2Model(self.architecture.config())
+        self.load_state_dict(source.state_dict(), assign=True)
+
+    def forward(self, wave: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The last hidden state, behind the final norm of pre-norm models, (B, T, D), and the real frames (B, T) bool.
+
+        Args:
+            wave: (B, N) float32 at 16 kHz, N >= 400, zero behind `lengths`.
+            lengths: (B,) real samples a row; None: all of them.
+        """
+        hidden = torch.empty(0)
+        for block in self.blocks(wave, lengths):
+            hidden = block
+        if not self.architecture.group_norm:
+            hidden = self.encoder.layer_norm(hidden)
+        return hidden, self.frames(hidden.shape[1], wave, lengths)
+
+    def blocks(self, wave: Tensor, lengths: Tensor | None = None) -> Iterator[Tensor]:
+        """Output of each block before any final norm, (B, T, D), first block first. Arguments as in `forward`.
+
+        Frames behind the end of a row hold no values of interest; no frame of a row depends on other rows.
+
+        Raises:
+            ValueError: rows of unequal lengths for a model whose extractor normalises over time, see `each_length`.
+        """
+        hidden, _ = self.feature_projection(self.feature_extractor(wave).mT)
+        attend = None
+        if lengths is not None and int(lengths.min()) < wave.shape[1]:
+            if self.architecture.group_norm:
+                raise ValueError("this extractor normalises over time: rows of one batch must have equal lengths")
+            real = self.frames(hidden.shape[1], wave, lengths)
+            hidden = hidden * real[..., None]  # what the positional convolution sees behind the end of a file: zeros
+            attend = real[:, None, None]
+        hidden = hidden + self.encoder.pos_conv_embed(hidden)
+        if self.architecture.group_norm:
+            hidden = self.encoder.layer_norm(hidden)
+        for layer in self.encoder.layers:
+            output = layer(hidden, attention_mask=attend)
+            hidden = output[0] if isinstance(output, tuple) else output  # transformers 4 gives a tuple
+            yield hidden
+
+    def frames(self, count: int, wave: Tensor, lengths: Tensor | None) -> Tensor:
+        """Which of `count` frames have their whole receptive field in real samples: (B, count) bool."""
+        if lengths is None:
+            return torch.ones(len(wave), count, dtype=torch.bool, device=wave.device)
+        real = (lengths.to(wave.device) - RECEPTIVE_FIELD).clamp(min=0) // HOP + 1
+        return torch.arange(count, device=wave.device) < real[:, None]
+
+
+def each_length(function: Callable[[Tensor], Tensor], wave: Tensor, lengths: Tensor) -> Tensor:
+    """`function` of rows of one length at a time, without their padding: for models that cannot be masked.
+
+    (n, N) -> (n, ...) for each length of `wave` (B, T), `lengths` (B,); the results (B, ...) in the order of the rows.
+    """
+    parts, rows = [], []
+    for length in sorted(set(lengths.tolist())):
+        chosen = (lengths == length).nonzero()[:, 0].to(wave.device)
+        parts.append(function(wave[chosen, :length]))
+        rows.append(chosen)
+    return torch.cat(parts)[torch.cat(rows).argsort()]
+
+
+# Transformers' names to fairseq's, first match wins; the norms of the extractor depend on its kind, see `_names`.
+_TO_FAIRSEQ = tuple(
+    (re.compile(pattern), name)
+    for pattern, name in (
+        (r"^masked_spec_embed$", "mask_emb"),
+        (r"^feature_projection\.layer_norm", "layer_norm"),
+        (r"^feature_projection\.projection", "post_extract_proj"),
+        (r"^(feature_extractor\.conv_layers\.\d+)\.conv", r"\1.0"),
+        (r"^encoder\.pos_conv_embed\.conv\.parametrizations\.weight\.original0", "encoder.pos_conv.0.weight_g"),
+        (r"^encoder\.pos_conv_embed\.conv\.parametrizations\.weight\.original1", "encoder.pos_conv.0.weight_v"),
+        (r"^encoder\.pos_conv_embed\.conv", "encoder.pos_conv.0"),
+        (r"^(encoder\.layers\.\d+)\.attention", r"\1.self_attn"),
+        (r"^(encoder\.layers\.\d+)\.layer_norm", r"\1.self_attn_layer_norm"),
+        (r"^(encoder\.layers\.\d+)\.feed_forward\.intermediate_dense", r"\1.fc1"),
+        (r"^(encoder\.layers\.\d+)\.feed_forward\.output_dense", r"\1.fc2"),
+    )
+)
+# The one tensor by which a backbone is found in a file, whatever it is wrapped in.
+_FAIRSEQ_MARK, _TRANSFORMERS_MARK = "post_extract_proj.weight", "feature_projection.projection.weight"
+# What pre-training needs and no detector: the only tensors of a backbone that may be left out.
+_PRETRAINING = re.compile(r"(quantizer|project_q|project_hid|final_proj|lm_head)\.|label_embs_concat$")
+
+
+class Naming:
+    """How a checkpoint calls the tensors of a backbone: fairseq's or transformers' names behind some prefix.
+
+    Args:
+        keys: the names in the file.
+    Raises:
+        WeightsError: there is no backbone in it.
+    """
+
+    def __init__(self, keys: Collection[str]) -> None:
+        for mark in (_FAIRSEQ_MARK, _TRANSFORMERS_MARK):
+            if found := [key for key in keys if key.endswith(mark)]:
+                self.prefix = min(found, key=len).removesuffix(mark)
+                break
+        else:
+            raise WeightsError(
+                f"no wav2vec 2.0 or HuBERT encoder in it: neither {_FAIRSEQ_MARK} nor {_TRANSFORMERS_MARK}"
+            )
+        self._fairseq = mark == _FAIRSEQ_MARK
+        self._extractor_norm = ".2.1" if f"{self.prefix}feature_extractor.conv_layers.1.2.1.weight" in keys else ".2"
+        self._old_weight_norm = f"{self.prefix}encoder.pos_conv_embed.conv.weight_g" in keys
+        blocks = re.compile(re.escape(self.prefix) + r"encoder\.layers\.(\d+)\.")
+        self.layers = 1 + max((int(match[1]) for match in map(blocks.match, keys) if match), default=-1)
+
+    def __call__(self, own: str) -> str:
+        """The file's name of the backbone's tensor `own`."""
+        if self._fairseq:
+            norm = rf"\1{self._extractor_norm}"
+            own = re.sub(r"^(feature_extractor\.conv_layers\.\d+)\.layer_norm", norm, own)
+            for pattern, name in _TO_FAIRSEQ:
+                if pattern.match(own):
+                    own = pattern.sub(name, own)
+                    break
+        elif self._old_weight_norm:
+            own = own.replace("parametrizations.weight.original0", "weight_g")
+            own = own.replace("parametrizations.weight.original1", "weight_v")
+        return self.prefix + own
+
+    def unused(self, key: str, layers: int) -> bool:
+        """Whether a tensor of the file may be left out by a backbone of so many blocks."""
+        rest = key.removeprefix(self.prefix)
+        block = re.match(r"encoder\.layers\.(\d+)\.", rest)
+        return bool(_PRETRAINING.match(rest)) or (block is not None and int(block[1]) >= layers)
+
+
+def infer(tensors: Mapping[str, Tensor]) -> Architecture:
+    """The architecture of the backbone in a checkpoint.
+
+    Heads cannot be seen in it: 12 for a width of 768, else 16, as in every released model.
+
+    Raises:
+        WeightsError: there is no backbone in it, or a tensor that tells its size is missing.
+    """
+    naming = Naming(tensors.keys())
+
+    def shape(own: str) -> torch.Size:
+        name = naming(own)
+        if name not in tensors:
+            raise WeightsError(f"the size of the backbone cannot be told: {name} is missing")
+        return tensors[name].shape
+
+    width, conv_width = shape("feature_projection.projection.weight")
+    taps = shape("encoder.pos_conv_embed.conv.parametrizations.weight.original1")
+    return Architecture(
+        layers=naming.layers,
+        width=width,
+        feed_forward=shape("encoder.layers.0.feed_forward.intermediate_dense.weight")[0],
+        heads=12 if width == 768 else 16,
+        conv_width=conv_width,
+        conv_bias=naming("feature_extractor.conv_layers.0.conv.bias") in tensors,
+        group_norm=naming("feature_extractor.conv_layers.1.layer_norm.weight") not in tensors,
+        taps=taps[2],
+        groups=width // taps[1],
+    )
+
+
+class BackboneDetector(nn.Module):
+    """Base of the detectors with one backbone, `self.backbone`; everything else keeps the authors' names.
+
+    Args:
+        backbone: see `Backbone`; without one on the card it is read off the checkpoint.
+    """
+
+    def __init__(self, backbone: str | Mapping[str, Any], layers: int | None = None) -> None:
+        super().__init__()
+        self.backbone = Backbone(backbone, layers)
+
+    @classmethod
+    def infer(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+        """The arguments that a checkpoint tells: `backbone`."""
+        return {"backbone": asdict(infer(tensors))}
+
+    def names_in(self, keys: Collection[str]) -> tuple[dict[str, str], set[str]]:
+        """Own name -> name in a checkpoint with these keys, and the keys that may be left out."""
+        own = self.state_dict().keys()
+        if any(key.startswith("backbone.") for key in keys):  # written by this harness
+            return {name: name for name in own}, set()
+        naming, layers = Naming(keys), self.backbone.architecture.layers
+        names = {name: naming(name.removeprefix("backbone.")) if name.startswith("backbone.") else name for name in own}
+        return names, {key for key in keys if key.startswith(naming.prefix) and naming.unused(key, layers)}

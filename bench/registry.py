@@ -1,0 +1,241 @@
+"""The registry: one YAML file a detector or a dataset, read into the records of `bench.cards`. The folder is the list.
+
+A card never runs anything: `model` and `reader` name code as `package.module:object`, imported by `resolve` when it is
+needed, so listing a hundred detectors imports no network. Unknown and misspelt fields are errors with file and line.
+"""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import importlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from bench import yamlfile
+from bench.cards import RESERVED, DatasetCard, DetectorCard
+from bench.errors import BenchError, CardError, UsageError, unknown
+
+# What was said of the parent is not true of a card that extends it; with weights of its own, nor is what they saw.
+NOT_INHERITED = frozenset({"published", "counts", "listed", "notes"})
+OF_THE_WEIGHTS = frozenset({"weights", "recipe", "trained_on", "selected_on"})
+
+C = TypeVar("C", DetectorCard, DatasetCard)
+
+
+class Registry(Generic[C]):
+    """The cards of one kind by name.
+
+    Raises:
+        CardError: a card that is not valid, a name given twice, a folder without any card.
+    """
+
+    def __init__(self, kind: Literal["detectors", "datasets"], extra: Path | None, model: type[C]) -> None:
+        self.kind = kind
+        self._model: type[C] = model
+        self._raw: dict[str, tuple[Path, dict[str, Any]]] = {}
+        for file in _files(shipped(kind)):
+            self._add(file, yamlfile.load(file))
+        if extra is not None:
+            for file, raw in _own(extra, kind):
+                self._add(file, raw)
+
+    def _add(self, file: Path, raw: dict[str, Any]) -> None:
+        name = raw.get("name")
+        if not isinstance(name, str) or RESERVED.fullmatch(name):
+            what = "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)"
+            raise CardError(what, where=file, line=yamlfile.line_of(file, ("name",)))
+        if name in self._raw:
+            other = self._raw[name][0]
+            raise CardError(
+                f"{name!r} is the name of two cards",
+                where=file,
+                line=yamlfile.line_of(file, ("name",)),
+                remedy=f"rename one; the other is {other}",
+            )
+        self._raw[name] = (file, raw)
+
+    @cached_property
+    def cards(self) -> dict[str, C]:
+        return {name: self._build(name) for name in self._raw}
+
+    def _build(self, name: str) -> C:
+        file, raw = self._raw[name]
+        merged = self._merged(name, ())
+        if "extends" in raw:
+            self._build(raw["extends"])  # so that a parent's mistake is told with the parent's file and line
+        try:
+            return self._model.model_validate(merged)
+        except ValidationError as error:
+            raise _card_error(error, file, self._model) from None
+
+    def _merged(self, name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+        file, raw = self._raw[name]
+        parent = raw.get("extends")
+        if parent is None:
+            return raw
+        line = yamlfile.line_of(file, ("extends",))
+        if not isinstance(parent, str) or parent not in self._raw:
+            hint = unknown(self.kind.removesuffix("s"), str(parent), self._raw)
+            raise CardError(f"`extends`: {hint.what}", where=file, line=line, remedy=hint.remedy)
+        if parent in (*seen, name):
+            raise CardError(f"`extends` runs in a circle: {' -> '.join((*seen, name, parent))}", where=file, line=line)
+        dropped = NOT_INHERITED | (OF_THE_WEIGHTS if {"weights", "recipe"} & raw.keys() else frozenset())
+        inherited = {k: v for k, v in self._merged(parent, (*seen, name)).items() if k not in dropped}
+        return _overlay(inherited, {k: v for k, v in raw.items() if k != "extends"})
+
+    def __getitem__(self, name: str) -> C:
+        if name not in self._raw:
+            raise unknown(self.kind.removesuffix("s"), name, self._raw)
+        return self.cards[name]
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._raw
+
+    @property
+    def names(self) -> list[str]:
+        return list(self._raw)
+
+    def select(self, patterns: Iterable[str]) -> dict[str, bool]:
+        """Names that the patterns choose, in the order of the patterns -> whether the name was given explicitly.
+
+        A pattern is a name, a glob, `all` (the listed ones), or several of these separated by commas.
+
+        Raises:
+            UsageError: a name nobody knows (with the nearest ones), a glob that fits nothing, no pattern at all.
+        """
+        chosen: dict[str, bool] = {}
+        for pattern in (part.strip() for given in patterns for part in given.split(",")):
+            if not pattern:
+                continue
+            if pattern == "all":
+                names, explicit = [name for name, card in sorted(self.cards.items()) if card.listed], False
+            elif any(symbol in pattern for symbol in "*?["):
+                names, explicit = fnmatch.filter(sorted(self._raw), pattern), False
+                if not names:
+                    raise UsageError(
+                        f"no {self.kind.removesuffix('s')} fits {pattern!r}", remedy=f"see `bench list {self.kind}`"
+                    )
+            else:
+                names, explicit = [self[pattern].name], True
+            for name in names:
+                chosen[name] = chosen.get(name, False) or explicit
+        if not chosen:
+            raise UsageError(f"no {self.kind} were named", remedy=f"see `bench list {self.kind}`")
+        return chosen
+
+
+def detectors(extra: Path | None = None) -> Registry[DetectorCard]:
+    """All detector cards: those that ship with the harness and those of the user's folder `extra`."""
+    return Registry("detectors", extra, DetectorCard)
+
+
+def datasets(extra: Path | None = None) -> Registry[DatasetCard]:
+    """All dataset cards: those that ship with the harness and those of the user's folder `extra`."""
+    return Registry("datasets", extra, DatasetCard)
+
+
+def shipped(folder: str) -> Path:
+    """Where `detectors`, `datasets` or `reports` lies: inside the installed package, else in the checkout.
+
+    Shipped first: beside an installed package a folder `datasets` may be another project's.
+    """
+    here = Path(__file__).parent
+    for candidate in (here / "_cards" / folder, here.parent / folder):
+        if candidate.is_dir():
+            return candidate
+    raise CardError(f"the folder {folder!r} is missing from this installation", where=here, remedy="install again")
+
+
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
+        raise CardError("no such folder of cards", where=folder, remedy="give an existing folder with --cards")
+    files = sorted(file for file in folder.rglob("*") if file.suffix in (".yaml", ".yml"))
+    if not files:
+        raise CardError("no card in this folder", where=folder, remedy="a card is a *.yaml file; see CONTRIBUTING.md")
+    return files
+
+
+def _own(folder: Path, kind: Literal["detectors", "datasets"]) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """The cards of one kind in a user's folder, which may hold both; one that extends another is of its kind."""
+    own = {file: yamlfile.load(file) for file in _files(folder)}
+    raws = [*(yamlfile.load(file) for file in _files(shipped("datasets"))), *own.values()]
+    known = {name: raw for raw in raws if isinstance(name := raw.get("name"), str)}
+    for file, raw in own.items():
+        root = raw
+        for _ in known:  # a circle ends too; the registry will tell
+            parent = root.get("extends")
+            if {"reader", "model"} & root.keys() or not isinstance(parent, str) or parent not in known:
+                break
+            root = known[parent]
+        if ("reader" in root) == (kind == "datasets"):
+            yield file, raw
+
+
+def resolve(target: str, where: str) -> Any:
+    """The object that `package.module:object` names.
+
+    Raises:
+        CardError: the module cannot be imported or has no such object; `where` names the card.
+    """
+    module_name, _, name = target.partition(":")
+    try:
+        return getattr(importlib.import_module(module_name), name)
+    except Exception as error:  # a user's own module may raise anything while it is imported
+        raise CardError(
+            f"{target} cannot be loaded: {type(error).__name__}: {error}",
+            where=where,
+            remedy="correct the card, or install the module it names",
+        ) from error
+
+
+def _overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the fields of `change`; mappings are merged, anything else is replaced."""
+    merged = dict(base)
+    for key, value in change.items():
+        old = merged.get(key)
+        merged[key] = _overlay(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _card_error(error: ValidationError, file: Path, model: type[BaseModel]) -> BenchError:
+    """One complaint of pydantic, a misspelt field first: field, line, and the nearest field name."""
+    first = min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
+    path = [step for step in first["loc"] if isinstance(step, (str, int))]
+    field = ".".join(map(str, path)) or "card"
+    remedy = None
+    if first["type"] == "extra_forbidden":
+        owner = _model_at(model, path[:-1])
+        known = [*owner.model_fields, *(["extends"] if owner is model else [])] if owner else []
+        near = difflib.get_close_matches(str(path[-1]), known, n=1)
+        what = f"unknown field `{field}`"
+        remedy = f"did you mean `{near[0]}`?" if near else f"fields here: {', '.join(known)}"
+    elif first["type"] == "missing":
+        what = f"the field `{field}` is missing"
+    else:
+        what = f"`{field}`: {first['msg'].removeprefix('Value error, ')}"
+    others = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    return CardError(what + others, where=file, line=yamlfile.line_of(file, path), remedy=remedy)
+
+
+def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
+    """The record class that a path of field names leads to."""
+    for step in path:
+        if isinstance(step, int):
+            continue
+        field = model.model_fields.get(step)
+        candidates = [] if field is None else _classes(field.annotation)
+        if not candidates:
+            return None
+        model = candidates[0]
+    return model
+
+
+def _classes(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [found for part in getattr(annotation, "__args__", ()) for found in _classes(part)]
