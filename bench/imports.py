@@ -27,7 +27,7 @@ from bench.corpora import Dataset
 from bench.errors import DataError, UsageError
 from bench.store import Cell, CellWriter
 from bench.trials import LABELS, is_bonafide, trial_id
-from bench.weights import file_sha256
+from bench.weights import sha256_of
 from bench.workspace import Workspace
 
 TRIAL_COLUMNS = ("trial", "filename", "file", "file_name", "utterance", "utt", "utt_id", "id", "path")
@@ -197,7 +197,7 @@ def _store(workspace: Workspace, file: Path, detector: str, dataset: Dataset, sc
         "detector": {**card, "weights": None},
         "allow_missing": workspace.options.allow_missing,
         "imported": True,
-        "file": {"name": file.name, "sha256": file_sha256(file)},
+        "file": {"name": file.name, "sha256": sha256_of(file)},
         "versions": environment.versions(),
     }
     trials, store = dataset.trials, workspace.store

@@ -49,12 +49,15 @@ class Scorer:
             CardError: no such class, or arguments it does not take.
             WeightsError: weights that do not fit.
         """
-        if self.weights is None:
-            model = build_model(self.model, self.arguments, self.name)
-        else:
+        network = resolve_model(self.model, self.name)
+        if self.weights is not None and (from_folder := getattr(network, "from_folder", None)) is not None:
+            model: torch.nn.Module = from_folder(self.weights, **self.arguments)
+        elif self.weights is not None:
             tensors = weights.read(self.weights)
             model = build_model(self.model, self.arguments, self.name, tensors)
             weights.load_into(model, tensors, self.weights)
+        else:
+            model = build_model(self.model, self.arguments, self.name)
         return model.eval().to(device)
 
 
@@ -86,6 +89,18 @@ class Batch(NamedTuple):
     facts: list[Facts] | None
 
 
+def resolve_model(target: str, card: str) -> type[torch.nn.Module]:
+    """The class a detector card names.
+
+    Raises:
+        CardError: no such class, or something that is no torch.nn.Module: nothing else is called.
+    """
+    network = registry.resolve(target, f"detector card {card}")
+    if not (isinstance(network, type) and issubclass(network, torch.nn.Module)):
+        raise CardError(f"{target} is no torch.nn.Module", where=f"detector card {card}")
+    return network
+
+
 def build_model(
     target: str, arguments: Mapping[str, Any], card: str, tensors: Mapping[str, torch.Tensor] | None = None
 ) -> torch.nn.Module:
@@ -94,9 +109,7 @@ def build_model(
     Raises:
         CardError: no such class, something that is no torch.nn.Module (it is not called), arguments it does not take.
     """
-    network = registry.resolve(target, f"detector card {card}")
-    if not (isinstance(network, type) and issubclass(network, torch.nn.Module)):
-        raise CardError(f"{target} is no torch.nn.Module", where=f"detector card {card}")
+    network = resolve_model(target, card)
     infer = getattr(network, "infer", None)
     inferred = infer(tensors) if infer is not None and tensors is not None else {}
     try:

@@ -9,19 +9,23 @@ from __future__ import annotations
 
 import glob
 import hashlib
+import json
 import pickle
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+import zipfile
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
-from pathlib import Path
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
 
-from bench.cards import DetectorCard
+from bench.cards import Weights
 from bench.errors import Blocked, WeightsError
 
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -29,80 +33,159 @@ FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A weights file that is here. `verified` is whether its hash is the published one."""
+    """A weights file, or folder of the hub, that is here. `verified` is whether its hash is the published one."""
 
     path: Path
-    sha256: str
     verified: bool
 
+    @cached_property
+    def sha256(self) -> str:
+        """Of the file; of a folder over the names and hashes of all that a model is loaded from."""
+        return sha256_of(self.path)
 
-def find(card: DetectorCard, folders: Sequence[Path]) -> Checkpoint:
-    """The released checkpoint of a card: the first file of its name and hash in the folders, searched to any depth.
+
+def find(wanted: Weights, folders: Sequence[Path], needed_by: str) -> Checkpoint:
+    """A released checkpoint: the first file of its name and hash in the folders, searched to any depth.
+
+    `needed_by` is the detector that needs it.
 
     Raises:
         Blocked: no file of this name; the remedy says what to download from where to where.
         WeightsError: none of them is the one that was published.
     """
-    wanted = card.weights
-    if wanted is None:
-        raise WeightsError(f"{card.name} has no released weights")
-    strangers: list[tuple[Path, str]] = []  # `model.pth` is the name of many a checkpoint
-    for folder in folders:
-        found = (folder / wanted.file, *sorted(folder.rglob(glob.escape(wanted.file))))
-        for path in dict.fromkeys(path for path in found if path.is_file()):
-            sha256 = file_sha256(path)
-            if wanted.sha256 in (None, sha256):
-                return Checkpoint(path, sha256, verified=wanted.sha256 is not None)
-            strangers.append((path, sha256))
+    strangers: list[Path] = []  # `model.pth` is the name of many a checkpoint
+    for path in _candidates(wanted, folders):
+        if wanted.sha256 is None:
+            return Checkpoint(path, verified=False)
+        if sha256_of(path) == wanted.sha256:
+            return Checkpoint(path, verified=True)
+        strangers.append(path)
     if strangers:
-        path, sha256 = strangers[0]
         raise WeightsError(
-            f"not the published {wanted.file}: sha256 is {sha256}, the card says {wanted.sha256}",
-            where=path,
+            f"not the published {wanted.file}: sha256 is {sha256_of(strangers[0])}, the card says {wanted.sha256}",
+            where=strangers[0],
             remedy=f"download it again from {wanted.source}, or make a card of your own for these weights",
         )
-    searched = ", ".join(map(str, folders))
+    by_hand = f"download {wanted.file} from {wanted.source} to {folders[0] / wanted.file}"
+    fetch = f"`bench fetch detectors {needed_by}`, or " if wanted.fetchable else ""
     raise Blocked(
-        f"the weights {wanted.file} are not here (searched {searched})",
-        remedy=f"download {wanted.file} from {wanted.source} into {folders[0]}, or name its folder with --weights",
+        f"the weights {wanted.file} are not here (searched {', '.join(map(str, folders))})",
+        remedy=f"{fetch}{by_hand}, or name its folder with --weights",
     )
 
 
-def file_sha256(path: Path) -> str:
+def _candidates(wanted: Weights, folders: Sequence[Path]) -> Iterator[Path]:
+    """Files, and folders of a hub model, whose path ends as the card says; its own name before its aliases."""
+    for file in (wanted.file, *wanted.aliases):
+        parts = PurePosixPath(file).parts
+        for folder in folders:
+            found = (folder / file, *sorted(folder.rglob(glob.escape(parts[-1]))))
+            fitting = dict.fromkeys(path for path in found if path.parts[-len(parts) :] == parts)
+            yield from (path for path in fitting if path.is_file() or (path / "config.json").is_file())
+
+
+def sha256_of(path: Path) -> str:
+    """Sha256 (hex) of a file, or of `name sha256` lines of the files of a hub folder that a model is loaded from."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".safetensors", ".bin"))
+        lines = "".join(f"{file.name} {sha256_of(file)}\n" for file in files if file.is_file())
+        return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def read(path: Path) -> dict[str, torch.Tensor]:
-    """The tensors of a checkpoint by key, on the CPU: safetensors, or a plain torch file of tensors.
+    """The tensors of a checkpoint by key, on the CPU.
+
+    Safetensors, a torch file of any age, a folder of the hub. What a trainer packed around the tensors (fairseq's
+    `model`, Lightning's `state_dict`, DataParallel's `module.`) is taken off.
 
     Raises:
         WeightsError: not a checkpoint, not a mapping of names to tensors, or a pickle that would execute something.
     """
-    if path.suffix == ".safetensors":
-        try:
-            return dict(safetensors.torch.load_file(path))
-        except (safetensors.SafetensorError, OSError) as error:
-            raise WeightsError(f"not readable as safetensors: {error}", where=path, remedy="fetch it again") from None
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of pickle protocols, sparse tensors, ...: read or refused, no hint helps
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        reason = str(error).partition("GLOBAL ")[2].split(" ")[0]
-        what = "not a file of plain tensors: a damaged download, or a pickle of another kind"
-        if reason:
-            what = f"refused: this file is a pickle that asks for {reason}; it may run code when loaded"
-        remedy = "get the weights as plain tensors or safetensors from their publisher"
-        raise WeightsError(what, where=path, remedy=remedy) from None
-    except Exception as error:  # whatever a damaged file makes the reader stumble over, it is not a checkpoint
-        # The first sentence: torch goes on with advice to switch the safe reading off.
-        said = ": ".join(filter(None, (type(error).__name__, re.split(r"\.? *\n|\. ", str(error))[0])))
-        what = f"not readable as a torch checkpoint ({said})"
-        raise WeightsError(what, where=path, remedy="fetch it again") from None
-    if not isinstance(state, Mapping) or not all(isinstance(k, str) and _is_plain(v) for k, v in state.items()):
+    content = _read_folder(path) if path.is_dir() else _read_file(path)
+    for inner in ("state_dict", "model", "model_state_dict"):
+        if isinstance(content, Mapping) and isinstance(content.get(inner), Mapping):
+            content = content[inner]
+    if not isinstance(content, Mapping) or not all(isinstance(k, str) and _is_plain(v) for k, v in content.items()):
         raise WeightsError("not a mapping of names to tensors", where=path, remedy="save the model's state_dict alone")
-    return dict(state)
+    prefix = _wrapping(content.keys())
+    return {key.removeprefix(prefix): _owned(value) for key, value in content.items()}
+
+
+def _read_folder(folder: Path) -> dict[str, Any]:
+    """A hub folder's weights: one file, or those that its index names."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return dict(_read_file(folder / name))
+        if (index := folder / f"{name}.index.json").is_file():
+            return {key: value for part in _indexed(index) for key, value in _read_file(folder / part).items()}
+    raise WeightsError("no weights in this folder", where=folder, remedy="fetch model.safetensors")
+
+
+def _indexed(index: Path) -> list[str]:
+    try:
+        names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        if all(Path(name).name == name for name in names):
+            return names
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
+        pass  # told below, as names that lead elsewhere are
+    raise WeightsError("not an index of weights files", where=index, remedy="fetch it again")
+
+
+def _read_file(path: Path) -> Any:
+    return _read_safetensors(path) if path.suffix == ".safetensors" else _read_torch(path)
+
+
+def _read_safetensors(path: Path) -> Mapping[str, torch.Tensor]:
+    try:
+        return dict(safetensors.torch.load_file(path))
+    except (safetensors.SafetensorError, OSError) as error:
+        raise WeightsError(f"not readable as safetensors: {error}", where=path, remedy="fetch it again") from None
+
+
+class _Inert:
+    """Stands for a configuration object in a pickle: takes whatever it is made of and does nothing."""
+
+    def __new__(cls, *_: object) -> _Inert:
+        return super().__new__(cls)
+
+    def __init__(self, *_: object) -> None: ...
+
+    def __setstate__(self, state: object) -> None: ...
+
+
+# What trainers keep beside the tensors. None of it is imported or called: each name stands for `_Inert`.
+_CONFIGURATION = re.compile(
+    r"(omegaconf|fairseq|hydra|argparse|typing|enum|pathlib|numpy|_codecs|collections|pytorch_lightning|lightning)\..+"
+)
+_REFUSED = re.compile(r"GLOBAL (\S+)")
+
+
+def _read_torch(path: Path) -> Any:
+    """The content of a torch file, where anything but tensors and plain containers is inert or refused."""
+    inert: set[str] = set()
+    while True:
+        try:
+            with warnings.catch_warnings(), torch.serialization.safe_globals([(_Inert, name) for name in inert]):
+                warnings.simplefilter("ignore")  # of pickle protocols, sparse tensors, ...: no hint helps
+                # Mapped: an optimiser's state, three times the weights, is then never read.
+                return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
+        except pickle.UnpicklingError as error:
+            asked = _REFUSED.search(str(error))
+            if asked and _CONFIGURATION.fullmatch(asked[1]) and asked[1] not in inert:
+                inert.add(asked[1])
+                continue
+            what = "not a file of plain tensors: a damaged download, or a pickle of another kind"
+            if asked:
+                what = f"refused: this file is a pickle that asks for {asked[1]}; it may run code when loaded"
+            remedy = "get the weights as plain tensors or safetensors from their publisher"
+            raise WeightsError(what, where=path, remedy=remedy) from None
+        except Exception as error:  # whatever a damaged file makes the reader stumble over, it is not a checkpoint
+            # The first sentence: torch goes on with advice to switch the safe reading off.
+            said = ": ".join(filter(None, (type(error).__name__, re.split(r"\.? *\n|\. ", str(error))[0])))
+            what = f"not readable as a torch checkpoint ({said})"
+            raise WeightsError(what, where=path, remedy="fetch it again") from None
 
 
 def _is_plain(value: object) -> bool:
@@ -113,6 +196,27 @@ def _is_plain(value: object) -> bool:
         and value.device.type == "cpu"
         and not value.is_quantized
     )
+
+
+_WRAPPER = re.compile(r"module\.|_orig_mod\.|model\.")
+
+
+def _wrapping(keys: Collection[str]) -> str:
+    """What wrappers (DataParallel, torch.compile, a Lightning module) put before every key."""
+    prefix = ""
+    while match := _WRAPPER.match(next(iter(keys), ""), len(prefix)):
+        if not all(key.startswith(prefix + match[0]) for key in keys):
+            break
+        prefix += match[0]
+    return prefix
+
+
+def _owned(value: torch.Tensor) -> torch.Tensor:
+    """The values in memory of their own, not in the mapped file, which may change.
+
+    A small storage expanded to a huge shape stays as it is: no memory is reserved on the word of a file.
+    """
+    return value.detach().clone() if value.untyped_storage().nbytes() >= value.nbytes else value.detach()
 
 
 def load_into(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], path: Path) -> None:

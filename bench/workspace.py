@@ -57,7 +57,7 @@ class TrainedWeights:
     @property
     def checkpoint(self) -> Checkpoint | None:
         path = self.folder / training.WEIGHTS_FILE
-        return Checkpoint(path, weights.file_sha256(path), verified=True) if path.is_file() else None
+        return Checkpoint(path, verified=True) if path.is_file() else None
 
 
 class Workspace:
@@ -171,8 +171,8 @@ class Workspace:
         """
         if card.recipe is not None:
             return self.trained(card).checkpoint
-        if card.weights is not None:
-            return self.once(("weights", card.name), lambda: weights.find(card, self.options.weights))
+        if (wanted := card.weights) is not None:
+            return self.once(("weights", card.name), lambda: weights.find(wanted, self.options.weights, card.name))
         return None
 
     def once(self, key: tuple[str, str], look_up: Callable[[], T]) -> T:

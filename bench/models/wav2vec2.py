@@ -14,7 +14,7 @@ Shapes: B rows, N samples, T = (N - 400) // 320 + 1 frames, D width of the model
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -170,19 +170,6 @@ class Backbone(nn.Module):
         return torch.arange(count, device=wave.device) < real[:, None]
 
 
-def each_length(function: Callable[[Tensor], Tensor], wave: Tensor, lengths: Tensor) -> Tensor:
-    """`function` of rows of one length at a time, without their padding: for models that cannot be masked.
-
-    (n, N) -> (n, ...) for each length of `wave` (B, T), `lengths` (B,); the results (B, ...) in the order of the rows.
-    """
-    parts, rows = [], []
-    for length in sorted(set(lengths.tolist())):
-        chosen = (lengths == length).nonzero()[:, 0].to(wave.device)
-        parts.append(function(wave[chosen, :length]))
-        rows.append(chosen)
-    return torch.cat(parts)[torch.cat(rows).argsort()]
-
-
 # Transformers' names to fairseq's, first match wins; the norms of the extractor depend on its kind, see `_names`.
 _TO_FAIRSEQ = tuple(
     (re.compile(pattern), name)
@@ -282,16 +269,10 @@ def infer(tensors: Mapping[str, Tensor]) -> Architecture:
     )
 
 
-class BackboneDetector(nn.Module):
-    """Base of the detectors with one backbone, `self.backbone`; everything else keeps the authors' names.
+class BackboneNames:
+    """What a detector's one backbone, `self.backbone`, is called in a checkpoint; all other names are the authors'."""
 
-    Args:
-        backbone: see `Backbone`; without one on the card it is read off the checkpoint.
-    """
-
-    def __init__(self, backbone: str | Mapping[str, Any], layers: int | None = None) -> None:
-        super().__init__()
-        self.backbone = Backbone(backbone, layers)
+    backbone: Backbone
 
     @classmethod
     def infer(cls, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -300,9 +281,21 @@ class BackboneDetector(nn.Module):
 
     def names_in(self, keys: Collection[str]) -> tuple[dict[str, str], set[str]]:
         """Own name -> name in a checkpoint with these keys, and the keys that may be left out."""
-        own = self.state_dict().keys()
+        own = self.state_dict().keys()  # type: ignore[attr-defined]  # mixed into modules only
         if any(key.startswith("backbone.") for key in keys):  # written by this harness
             return {name: name for name in own}, set()
         naming, layers = Naming(keys), self.backbone.architecture.layers
         names = {name: naming(name.removeprefix("backbone.")) if name.startswith("backbone.") else name for name in own}
         return names, {key for key in keys if key.startswith(naming.prefix) and naming.unused(key, layers)}
+
+
+class BackboneDetector(BackboneNames, nn.Module):
+    """Base of the detectors with one backbone.
+
+    Args:
+        backbone, layers: see `Backbone`; what the card leaves out is read off the checkpoint.
+    """
+
+    def __init__(self, backbone: str | Mapping[str, Any], layers: int | None = None) -> None:
+        super().__init__()
+        self.backbone = Backbone(backbone, layers)

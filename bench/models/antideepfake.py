@@ -1,0 +1,57 @@
+"""AntiDeepfake: Ge, Wang, Liu, Yamagishi, "Post-training for Deepfake Speech Detection", ASRU 2025, arXiv 2506.21090.
+
+A self-supervised backbone, the mean of its last hidden state over the file, one linear layer. Names of tensors are
+those of the 14 released checkpoints (`m_ssl.model.` + fairseq's, `proj_fc`), the same on the hub and in the Zenodo
+files, github.com/nii-yamagishilab/AntiDeepfake.
+
+A file shorter than one frame, 400 samples, crashes the authors' code; here zeros fill it up to one frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from bench.models import Output
+from bench.models.batching import each_length
+from bench.models.wav2vec2 import RECEPTIVE_FIELD, BackboneDetector
+
+
+class AntiDeepfake(BackboneDetector):
+    """Whole normalised file to the difference of the two logits.
+
+    Args:
+        backbone: see `bench.models.wav2vec2.Backbone`; read off the checkpoint where the card has none.
+    """
+
+    version = 1
+
+    def __init__(self, backbone: str | Mapping[str, Any]) -> None:
+        super().__init__(backbone)
+        self.proj_fc = nn.Linear(self.backbone.architecture.width, 2)
+
+    def forward(self, wave: Tensor, lengths: Tensor) -> Output:
+        """Real minus fake logit (B,): the order of the probability the authors rank by, without its saturation.
+
+        Args:
+            wave: (B, N) float32 at 16 kHz, whole files of zero mean and unit variance (epsilon 1e-5), zero behind
+                `lengths`.
+            lengths: (B,) real samples a row.
+        """
+        lengths = lengths.clamp(min=RECEPTIVE_FIELD)
+        wave = functional.pad(wave, (0, max(RECEPTIVE_FIELD - wave.shape[1], 0)))
+        if self.backbone.architecture.group_norm:
+            logits = each_length(lambda rows: self.logits(rows, None), wave, lengths)
+        else:
+            logits = self.logits(wave, lengths)
+        return Output(logits[:, 1] - logits[:, 0], {"logit_fake": logits[:, 0], "logit_real": logits[:, 1]})
+
+    def logits(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
+        """(B, N), (B,) -> (B, 2): fake, real."""
+        hidden, real = self.backbone(wave, lengths)
+        mean = (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
+        logits: Tensor = self.proj_fc(mean)
+        return logits
