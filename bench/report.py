@@ -154,11 +154,15 @@ def _row(rank: int | None, result: Result) -> Row:
 def _badges(manifest: Mapping[str, Any]) -> Iterable[Badge]:
     detector = manifest.get("detector", {})
     weights = detector.get("weights") or {}
+    notices = detector.get("notices") or ()
     licences = [text for text in (detector.get("licence"), weights.get("licence")) if text]
-    if any(NON_COMMERCIAL.search(text) for text in licences):
+    if any(NON_COMMERCIAL.search(text) for text in (*licences, *notices)):
         yield Badge("non-commercial", "the licence of the code or the weights forbids commercial use")
     if any(NO_LICENCE.search(text) for text in licences):
         yield Badge("no clear licence", "code or weights were published without a clear licence")
+    for notice in notices:
+        if "patent" in notice.casefold():
+            yield Badge("patent", notice)
     if weights.get("trained"):
         yield Badge("trained here", "the weights were made by this harness from the recipe of the card")
         for warning in (weights.get("train_list") or {}).get("warnings", ()):
@@ -182,6 +186,7 @@ def _facts(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         "Paper": detector.get("paper"),
         "Code": detector.get("code"),
         "Licence": detector.get("licence"),
+        "Notices": detector.get("notices"),
         "Weights file": weights.get("file"),
         "Weights source": weights.get("source"),
         "Weights licence": weights.get("licence"),

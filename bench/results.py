@@ -65,6 +65,14 @@ class Result:
         return None if count is None else int(count)
 
     @property
+    def weights(self) -> str | None:
+        """`trained here`, `verified` (the published hash), `unverified` (none is published), None without weights."""
+        found = self.cell.manifest.get("detector", {}).get("weights")
+        if not found or "verified" not in found:
+            return None
+        return "trained here" if found.get("trained") else "verified" if found["verified"] else "unverified"
+
+    @property
     def caveat(self) -> str:
         """What a reader must know of the numbers of a measured cell, '' where they are over the whole dataset."""
         parts = []
@@ -236,6 +244,7 @@ def _cell_json(result: Result) -> dict[str, Any]:
         "remedy": cell.remedy,
         "caveat": result.caveat,
         "imported": bool(cell.manifest.get("imported")),
+        "weights": result.weights,
         "trials": result.trials,
         **{name: (result.metrics or {}).get(name) for name in METRICS},
         "native": None if result.native is None else dict(result.native),
@@ -255,7 +264,9 @@ def table(results: Sequence[Result]) -> Table:
     shown.add_column("status", overflow="fold")
     for result, following in zip(results, [*results[1:], None], strict=True):
         found = result.metrics
-        why = result.caveat or result.cell.reason.partition("\n")[0]
+        unverified = "weights unverified" if result.weights == "unverified" else ""
+        told = (result.caveat or result.cell.reason.partition("\n")[0], unverified)
+        why = "; ".join(filter(None, told))
         shown.add_row(
             Text(result.cell.detector),
             Text(result.cell.dataset),

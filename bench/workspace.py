@@ -147,9 +147,15 @@ class Workspace:
         """Where the weights of a card with a recipe lie.
 
         Raises:
-            Blocked: the training corpus, or some of its audio, is not here.
+            Blocked: the training corpus, or some of its audio, is not here, or this version cannot carry the recipe out.
         """
         assert card.recipe is not None, card.name
+        if not training.has_fit(card):
+            raise Blocked(
+                f"{card.name} cannot be trained: {card.model} has no `fit`, and training by gradient descent is not in "
+                "this version yet",
+                remedy="make a card that extends it with `weights` of your own",
+            )
         recipe, needs = card.recipe, f"training {card.name} needs {card.recipe.train}"
         try:
             dataset = self.dataset(recipe.train)

@@ -76,7 +76,7 @@ def test_the_weights_lie_under_their_recipe_key_with_a_record(world: World) -> N
     assert folder.name == training.recipe_key(world.workspace().detectors["det"], train.digest, 1)[:12]
     record = json.loads((folder / "train.json").read_text())
     assert record["detector"] == "det"
-    assert record["recipe"] == RECIPE
+    assert record["recipe"] == {**RECIPE, "dev": None, "start": {}}
     assert record["dataset"] == {"name": "train", "digest": digest(train.trials), "trials": 4}
     assert (record["engine"], record["seconds"] >= 0, "torch" in record["versions"]) == (1, True, True)
     assert set(record["hardware"]) == {"device", "cpu", "cores", "system"}
@@ -227,7 +227,7 @@ def test_a_class_without_fit_cannot_be_trained(world: World) -> None:
     world.detector("det", recipe=RECIPE)
     (outcome,) = world.run("det", "set")
     assert (outcome.ok, outcome.as_cell.status) == (False, "blocked")
-    assert "tiny:Tiny cannot be trained: it has no `fit`" in outcome.as_cell.reason
+    assert "det cannot be trained: tests.tiny:Tiny has no `fit`" in outcome.as_cell.reason
     train = world.workspace().dataset("train")
     with pytest.raises(CardError, match="this detector has no recipe"):
         training.train(card(), train, world.root, lambda count: None)

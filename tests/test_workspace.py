@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -50,8 +51,8 @@ def test_a_corpus_is_read_once(world: World, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_a_checkpoint_is_hashed_once(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Minutes for gigabytes; its absence is remembered as well."""
-    hashed = counted(monkeypatch, weights, "file_sha256")
+    """Minutes for gigabytes, and not before a key needs it; its absence is remembered as well."""
+    hashed = counted(monkeypatch, weights, "sha256_of")
     (world.root / "weights" / "deep").mkdir(parents=True)
     place = world.root / "weights" / "deep" / "w.pt"
     torch.save({"weight": torch.ones(1)}, place)
@@ -59,7 +60,8 @@ def test_a_checkpoint_is_hashed_once(world: World, monkeypatch: pytest.MonkeyPat
     workspace = world.workspace()
     first = workspace.checkpoint(released)
     assert first is workspace.checkpoint(released)
-    assert (first.path if first else None, hashed) == (place, [place])
+    assert first is not None and (first.path, hashed) == (place, [])
+    assert (first.sha256, first.sha256, hashed) == (first.sha256, hashlib.sha256(place.read_bytes()).hexdigest(), [place])
     absent = card(name="absent", weights={"file": "x.pt", "source": "its author", "licence": "MIT"})
     for _ in range(2):
         with pytest.raises(Blocked, match=r"the weights x\.pt are not here") as caught:

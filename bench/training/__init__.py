@@ -24,7 +24,7 @@ from bench import audio, environment
 from bench.cards import AudioRecipe, DetectorCard, Recipe
 from bench.corpora import Dataset
 from bench.errors import BenchError, CardError
-from bench.scoring import build_model
+from bench.scoring import build_model, resolve_model
 from bench.store import atomically, write_json
 from bench.trials import is_bonafide
 
@@ -49,6 +49,11 @@ class Utterances:
         for path, label in zip(self._paths, self._labels, strict=True):
             yield torch.from_numpy(audio.prepare(path, self._recipe).wave), label
             self._progress(1)
+
+
+def has_fit(card: DetectorCard) -> bool:
+    """Whether the detector's class can carry out its card's recipe."""
+    return hasattr(resolve_model(card.model, card.name), "fit")
 
 
 def recipe_key(card: DetectorCard, digest: str, version: int, files: str | None = None) -> str:
