@@ -15,7 +15,7 @@ import torch
 from bench.errors import UsageError
 
 DISTRIBUTION = "antispoof-bench"
-LIBRARIES = ("torch", "torchaudio", "numpy", "scikit-learn", "soundfile", "av")
+LIBRARIES = ("torch", "torchaudio", "transformers", "numpy", "scikit-learn", "soundfile", "av")
 
 
 def versions() -> dict[str, str]:
@@ -39,6 +39,13 @@ def peak_memory_bytes(device: str) -> int:
         return torch.cuda.max_memory_allocated(device)
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def memory_bytes(device: str) -> int:
+    """All the memory of the device that scores; of a CPU, that of the machine."""
+    if device.startswith("cuda"):
+        return int(torch.cuda.get_device_properties(device).total_memory)
+    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def pick_device(wanted: str) -> str:

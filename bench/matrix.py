@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import time
 import traceback
 from collections.abc import Iterable, Sequence
@@ -186,12 +187,26 @@ def run(workspace: Workspace, pairs: Sequence[Planned], display: Display) -> lis
             workspace.store.write_trials(dataset.name, dataset.digest, dataset.trials)
         current = [_trained(workspace, pair, display) for pair in pairs if pair.name == name]
         scored: dict[str, Cell] = {}
-        recipes = dict.fromkeys(pair.card.audio for pair in current if pair.state == "score")
-        for recipe in recipes:
-            group = [pair for pair in current if pair.state == "score" and pair.card.audio == recipe]
-            scored |= _Pass(workspace, group, recipe, display).run()
+        for group in _passes([pair for pair in current if pair.state == "score"], workspace.options.device):
+            scored |= _Pass(workspace, group, group[0].card.audio, display).run()
         outcomes += [_outcome(workspace, pair, scored.get(pair.card.name)) for pair in current]
     return outcomes
+
+
+def _passes(pairs: Sequence[Planned], device: str) -> list[list[Planned]]:
+    """Pairs of equal audio recipe together, as far as their weights take half of the memory at most."""
+    room = environment.memory_bytes(environment.pick_device(device)) // 2
+    passes: list[list[Planned]] = []
+    for recipe in dict.fromkeys(pair.card.audio for pair in pairs):
+        used: float = math.inf
+        for pair in (pair for pair in pairs if pair.card.audio == recipe):
+            size = pair.checkpoint.bytes if pair.checkpoint else 0
+            if used + size > room:
+                passes.append([])
+                used = 0
+            passes[-1].append(pair)
+            used += size
+    return passes
 
 
 def _trained(ws: Workspace, pair: Planned, display: Display) -> Planned:

@@ -38,6 +38,12 @@ class Checkpoint:
     path: Path
     verified: bool
 
+    @property
+    def bytes(self) -> int:
+        """The size on disk, about what the weights take in memory."""
+        files = self.path.iterdir() if self.path.is_dir() else [self.path]
+        return sum(file.stat().st_size for file in files)
+
     @cached_property
     def sha256(self) -> str:
         """Of the file; of a folder over the names and hashes of all that a model is loaded from."""

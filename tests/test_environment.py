@@ -18,9 +18,9 @@ from bench.errors import UsageError
 
 
 def test_versions_name_every_library_that_touches_a_score() -> None:
-    """The harness, Python, and torch, torchaudio, numpy, scikit-learn, soundfile with its libsndfile, and PyAV."""
+    """The harness, Python, and torch and its family, numpy, scikit-learn, soundfile with its libsndfile, and PyAV."""
     found = versions()
-    libraries = {"torchaudio", "numpy", "scikit-learn", "soundfile", "av"}
+    libraries = {"torchaudio", "transformers", "numpy", "scikit-learn", "soundfile", "av"}
     assert set(found) == {"bench", "python", "libsndfile", "torch", *libraries}
     assert found["torch"] == torch.__version__  # with its CUDA build
     assert {name: found[name] for name in libraries} == {name: metadata.version(name) for name in libraries}

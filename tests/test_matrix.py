@@ -487,6 +487,20 @@ def checkpoint(sha256: str = "a" * 64, path: str = "w.pt", verified: bool = True
     return found
 
 
+def test_detectors_share_a_pass_as_far_as_their_weights_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half of the memory at most is weights; what is larger alone still gets a pass; other recipes never mix."""
+    monkeypatch.setattr(matrix.environment, "memory_bytes", lambda device: 20)
+    pairs = []
+    for name, size, recipe in (("a", 6, TILE), ("b", 4, TILE), ("w", 1, WHOLE), ("c", 1, TILE), ("d", 30, TILE)):
+        (tmp_path / name).write_bytes(bytes(size))
+        pairs.append(
+            matrix.Planned(card(name, audio=recipe), "set", "score", checkpoint=Checkpoint(tmp_path / name, True))
+        )
+    pairs.append(matrix.Planned(card("none"), "set", "score"))
+    passes = matrix._passes(pairs, "cpu")
+    assert [[pair.card.name for pair in group] for group in passes] == [["a", "b"], ["c"], ["d"], ["none"], ["w"]]
+
+
 def test_what_determines_a_score_is_in_the_key_and_nothing_else() -> None:
     """Model, arguments, version, audio recipe, weights and trial list make another cell; texts of cards do not."""
     key = matrix.cell_key(card(), in_memory(), checkpoint())
@@ -631,7 +645,7 @@ def test_a_missing_checkpoint_blocks_its_pairs_alone(logging: World) -> None:
         outcomes = logging.run(detectors, "set")
         assert [outcome.ok for outcome in outcomes] == ok
         assert outcomes[1].as_cell.reason == f"the weights w.pt are not here (searched {logging.root}/weights)"
-        assert outcomes[1].as_cell.remedy.startswith("download w.pt from its author into ")
+        assert outcomes[1].as_cell.remedy.startswith("download w.pt from its author to ")
     store = logging.workspace().store
     assert [(cell.detector, cell.status) for cell in store.current()] == [("det", "complete"), ("det-2", "blocked")]
     (logging.root / "weights").mkdir()

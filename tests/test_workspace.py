@@ -67,7 +67,7 @@ def test_a_checkpoint_is_hashed_once(world: World, monkeypatch: pytest.MonkeyPat
         with pytest.raises(Blocked, match=r"the weights x\.pt are not here") as caught:
             workspace.checkpoint(absent)
     assert caught.value.remedy is not None
-    assert caught.value.remedy.startswith("download x.pt from its author into ")
+    assert caught.value.remedy.startswith("download x.pt from its author to ")
     assert workspace.checkpoint(card()) is None
 
 
