@@ -24,7 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from bench import audio, registry, weights
 from bench.cards import AudioRecipe
-from bench.errors import AudioError, BenchError, CardError, ScoringError
+from bench.errors import AudioError, BenchError, CardError, ScoringError, WeightsError
 from bench.models import Facts, Output
 
 CLIP_SAMPLES = 64_600  # about 4 s: what one unit of batch size stands for when files are taken whole
@@ -54,8 +54,11 @@ class Scorer:
             model: torch.nn.Module = from_folder(self.weights, **self.arguments)
         elif self.weights is not None:
             tensors = weights.read(self.weights)
-            model = build_model(self.model, self.arguments, self.name, tensors)
-            weights.load_into(model, tensors, self.weights)
+            try:
+                model = build_model(self.model, self.arguments, self.name, tensors)
+                weights.load_into(model, tensors, self.weights)
+            except WeightsError as error:  # the detector's own word, which does not know the file
+                raise WeightsError(error.what, where=self.weights, remedy=weights.MISMATCH) from None
         else:
             model = build_model(self.model, self.arguments, self.name)
         return model.eval().to(device)

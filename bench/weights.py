@@ -28,6 +28,7 @@ import torch
 from bench.cards import Weights
 from bench.errors import Blocked, WeightsError
 
+MISMATCH = "check that the card's `model`, `arguments` and `weights` belong together"
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
 
@@ -253,7 +254,7 @@ def load_into(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], path:
         raise WeightsError(
             f"these are not weights of this architecture: {'; '.join(problems)}",
             where=path,
-            remedy="check that the card's `model`, `arguments` and `weights` belong together",
+            remedy=MISMATCH,
         )
     # Assigned, not copied: a model of gigabytes is in memory once, and one built without storage gets its own.
     model.load_state_dict(fitting, strict=True, assign=True)
