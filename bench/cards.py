@@ -34,8 +34,8 @@ Arguments = Annotated[dict[str, Any], AfterValidator(_plain)]
 class AudioRecipe(Fields):
     """What a detector is given of a file. Detectors with equal recipes share one decoding pass.
 
-    window: `tile` the first `samples`, a shorter file repeated from its beginning (SLS, AASIST, RawNet2);
-            `pad` the first `samples`, a shorter file zero-padded after normalisation (two-stage XLS-R, SLIM);
+    window: `tile` the first `samples`, a shorter file repeated from its beginning (SLS, AASIST, RawNet2, SLIM);
+            `pad` the first `samples`, a shorter file zero-padded after normalisation (two-stage XLS-R);
             `whole` the whole file (AntiDeepfake, LFCC-GMM);
             `facts` only what the header says (duration, rate, channels); `none` the file is not opened at all.
     epsilon: zero mean and unit variance over the real samples, (x - mean) / sqrt(variance + epsilon), or null for the

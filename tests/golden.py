@@ -39,24 +39,25 @@ def cases(shared: Path, name: str) -> list[Case]:
     return found
 
 
-def checkpoint(shared: Path, name: str, path: Path, like: Path | None = None) -> Path:
-    """Write the checkpoint of a golden file to `path`.
+def checkpoint(shared: Path, name: str, folder: Path) -> Path:
+    """Write the checkpoint of a golden file to `folder/name.pth`.
 
-    `like` is the checkpoint of another one: tensors of the same key and shape have the same values and are taken from
-    there, which is faster than drawing 300 million numbers again.
+    What the checkpoint of SLS, where it lies there already, has in common with this one is taken from it: faster than
+    drawing 300 million numbers again.
     """
     rule = _generator(shared)
     rows = rule.read_keys(shared / "golden" / f"keys_{name}.txt")
     seed = golden(shared, name)["checkpoint"]["seed"]
-    known = torch.load(like, weights_only=True, mmap=True) if like else {}
+    drawn = set(rule.read_keys(shared / "golden" / "keys_sls.txt"))
+    known = torch.load(sls, weights_only=True, mmap=True) if (sls := folder / "sls.pth").exists() else {}
     shapes = {key: shape for key, shape, _ in rows}
 
     def tensor(key: str, shape: tuple[int, ...], special: Any) -> torch.Tensor:
-        if special is None and key in known and known[key].shape == shape:
+        if key in known and (key, shape, special) in drawn:
             return known[key]  # type: ignore[no-any-return]
         return torch.from_numpy(np.array(rule.tensor(key, shape, seed, special, shapes.get(key[:-1] + "v"))))
 
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.pth"
     torch.save(OrderedDict((key, tensor(key, shape, special)) for key, shape, special in rows), path)
     return path
 

@@ -101,6 +101,9 @@ def architecture(size: str | Mapping[str, Any]) -> Architecture:
 class Backbone(nn.Module):
     """An encoder of speech, without weights until some are loaded.
 
+    `backbone.bfloat16()` computes in that type; what comes out is float32 all the same, for heads that would lose the
+    order of confident trials in fewer digits.
+
     Args:
         size: a name of `SIZES`, or the fields in which it differs from XLS-R 300M.
         layers: how many blocks are built, all by default: those beyond the last one needed are neither loaded nor run.
@@ -124,6 +127,16 @@ class Backbone(nn.Module):
             source = Wav2Vec2Model(self.architecture.config())
         self.load_state_dict(source.state_dict(), assign=True)
 
+    def names_in(self, keys: Collection[str]) -> tuple[dict[str, str], set[str]]:
+        """Own name -> name in a pre-trained model with these keys, and the keys that may be left out: heads of its own.
+
+        Raises:
+            WeightsError: there is no backbone among the keys.
+        """
+        naming = Naming(keys)
+        unused = {key for key in keys if HEADS.match(key) or naming.unused(key, self.architecture.layers)}
+        return {own: naming(own) for own in self.state_dict()}, unused
+
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """The last hidden state, behind the final norm of pre-norm models, (B, T, D), and the real frames (B, T) bool.
 
@@ -135,17 +148,19 @@ class Backbone(nn.Module):
         for block in self.blocks(wave, lengths):
             hidden = block
         if not self.architecture.group_norm:
-            hidden = self.encoder.layer_norm(hidden)
+            norm = self.encoder.layer_norm
+            hidden = norm(hidden.to(norm.weight.dtype)).float()
         return hidden, self.frames(hidden.shape[1], wave, lengths)
 
     def blocks(self, wave: Tensor, lengths: Tensor | None = None) -> Iterator[Tensor]:
-        """Output of each block before any final norm, (B, T, D), first block first. Arguments as in `forward`.
+        """Output of each block before any final norm, float32 (B, T, D), first block first. Arguments as in `forward`.
 
         Frames behind the end of a row hold no values of interest; no frame of a row depends on other rows.
 
         Raises:
             ValueError: rows of unequal lengths for a model whose extractor normalises over time, see `each_length`.
         """
+        wave = wave.to(self.feature_projection.projection.weight.dtype)
         hidden, _ = self.feature_projection(self.feature_extractor(wave).mT)
         attend = None
         if lengths is not None and int(lengths.min()) < wave.shape[1]:
@@ -160,7 +175,7 @@ class Backbone(nn.Module):
         for layer in self.encoder.layers:
             output = layer(hidden, attention_mask=attend)
             hidden = output[0] if isinstance(output, tuple) else output  # transformers 4 gives a tuple
-            yield hidden
+            yield hidden.float()
 
     def frames(self, count: int, wave: Tensor, lengths: Tensor | None) -> Tensor:
         """Which of `count` frames have their whole receptive field in real samples: (B, count) bool."""
@@ -169,6 +184,9 @@ class Backbone(nn.Module):
         real = (lengths.to(wave.device) - RECEPTIVE_FIELD).clamp(min=0) // HOP + 1
         return torch.arange(count, device=wave.device) < real[:, None]
 
+
+# What a hub model of another purpose (recognition, emotions) has around its encoder.
+HEADS = re.compile(r"(lm_head|classifier|projector|project_q|project_hid|quantizer|adapter)\.")
 
 # Transformers' names to fairseq's, first match wins; the norms of the extractor depend on its kind, see `_names`.
 _TO_FAIRSEQ = tuple(
@@ -190,7 +208,7 @@ _TO_FAIRSEQ = tuple(
 # The one tensor by which a backbone is found in a file, whatever it is wrapped in.
 _FAIRSEQ_MARK, _TRANSFORMERS_MARK = "post_extract_proj.weight", "feature_projection.projection.weight"
 # What pre-training needs and no detector: the only tensors of a backbone that may be left out.
-_PRETRAINING = re.compile(r"(quantizer|project_q|project_hid|final_proj|lm_head)\.|label_embs_concat$")
+_PRETRAINING = re.compile(r"(quantizer|project_q|project_hid|final_proj)\.|label_embs_concat$")
 
 
 class Naming:
@@ -248,18 +266,21 @@ def infer(tensors: Mapping[str, Tensor]) -> Architecture:
     """
     naming = Naming(tensors.keys())
 
-    def shape(own: str) -> torch.Size:
+    def shape(own: str, dimensions: int) -> torch.Size:
         name = naming(own)
         if name not in tensors:
             raise WeightsError(f"the size of the backbone cannot be told: {name} is missing")
-        return tensors[name].shape
+        found = tensors[name].shape
+        if len(found) != dimensions or 0 in found:
+            raise WeightsError(f"the size of the backbone cannot be told: {name} has shape {tuple(found)}")
+        return found
 
-    width, conv_width = shape("feature_projection.projection.weight")
-    taps = shape("encoder.pos_conv_embed.conv.parametrizations.weight.original1")
+    width, conv_width = shape("feature_projection.projection.weight", 2)
+    taps = shape("encoder.pos_conv_embed.conv.parametrizations.weight.original1", 3)
     return Architecture(
         layers=naming.layers,
         width=width,
-        feed_forward=shape("encoder.layers.0.feed_forward.intermediate_dense.weight")[0],
+        feed_forward=shape("encoder.layers.0.feed_forward.intermediate_dense.weight", 2)[0],
         heads=12 if width == 768 else 16,
         conv_width=conv_width,
         conv_bias=naming("feature_extractor.conv_layers.0.conv.bias") in tensors,
