@@ -2,6 +2,9 @@
 
 A card never runs anything: `model` and `reader` name code as `package.module:object`, imported by `resolve` when it is
 needed, so listing a hundred detectors imports no network. Unknown and misspelt fields are errors with file and line.
+
+A detector may also be named `hf:<organisation>/<model>`: an audio classifier of the model hub that has no card, see
+`bench.models.native`. A card for it is made on the spot; it is in no list and no glob.
 """
 
 from __future__ import annotations
@@ -9,6 +12,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import importlib
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +21,15 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ValidationError
 
 from bench import yamlfile
-from bench.cards import RESERVED, DatasetCard, DetectorCard
+from bench.cards import NAME, RESERVED, DatasetCard, DetectorCard
 from bench.errors import BenchError, CardError, UsageError, unknown
 
 # What was said of the parent is not true of a card that extends it; with weights of its own, nor is what they saw.
 NOT_INHERITED = frozenset({"published", "counts", "listed", "notes"})
 OF_THE_WEIGHTS = frozenset({"weights", "recipe", "trained_on", "selected_on"})
+
+HUB = "hf:"
+_HUB_NAME = re.compile(rf"{HUB}(\w[\w.-]*/\w[\w.-]*)", re.ASCII)
 
 C = TypeVar("C", DetectorCard, DatasetCard)
 
@@ -63,9 +70,15 @@ class Registry(Generic[C]):
     def cards(self) -> dict[str, C]:
         return {name: self._build(name) for name in self._raw}
 
+    def _made(self, name: str) -> dict[str, Any] | None:
+        """The fields of a card that is in no file, where the name is enough to make them."""
+        return None
+
     def _build(self, name: str) -> C:
-        file, raw = self._raw[name]
         merged = self._merged(name, ())
+        if name not in self._raw:
+            return self._model.model_validate(merged)
+        file, raw = self._raw[name]
         if "extends" in raw:
             self._build(raw["extends"])  # so that a parent's mistake is told with the parent's file and line
         try:
@@ -74,12 +87,14 @@ class Registry(Generic[C]):
             raise _card_error(error, file, self._model) from None
 
     def _merged(self, name: str, seen: tuple[str, ...]) -> dict[str, Any]:
+        if name not in self._raw and (made := self._made(name)) is not None:
+            return made
         file, raw = self._raw[name]
         parent = raw.get("extends")
         if parent is None:
             return raw
         line = yamlfile.line_of(file, ("extends",))
-        if not isinstance(parent, str) or parent not in self._raw:
+        if not isinstance(parent, str) or parent not in self:
             hint = unknown(self.kind.removesuffix("s"), str(parent), self._raw)
             raise CardError(f"`extends`: {hint.what}", where=file, line=line, remedy=hint.remedy)
         if parent in (*seen, name):
@@ -89,12 +104,12 @@ class Registry(Generic[C]):
         return _overlay(inherited, {k: v for k, v in raw.items() if k != "extends"})
 
     def __getitem__(self, name: str) -> C:
-        if name not in self._raw:
+        if name not in self:
             raise unknown(self.kind.removesuffix("s"), name, self._raw)
-        return self.cards[name]
+        return self.cards[name] if name in self._raw else self._build(name)
 
     def __contains__(self, name: object) -> bool:
-        return name in self._raw
+        return name in self._raw or (isinstance(name, str) and self._made(name) is not None)
 
     @property
     def names(self) -> list[str]:
@@ -129,9 +144,39 @@ class Registry(Generic[C]):
         return chosen
 
 
+class Detectors(Registry[DetectorCard]):
+    """The detector cards, and one for any `hf:<organisation>/<model>` that is asked for by name."""
+
+    def _made(self, name: str) -> dict[str, Any] | None:
+        named = _HUB_NAME.fullmatch(name)
+        if named is None or not re.fullmatch(NAME, name):
+            return None
+        repo, source = named[1], f"https://huggingface.co/{named[1]}"
+        return {
+            "name": name,
+            "title": repo,
+            "summary": f"The audio classifier {repo} of the model hub, as its publisher configured it.",
+            "family": "model hub",
+            "code": source,
+            "licence": "see the model card",
+            "notices": ["What it was trained on is not known here: it may have seen any dataset."],
+            "notes": ["Which label is bona fide is read from its config.json."],
+            "model": "bench.models.native:NativeClassifier",
+            "audio": {"rate": 16_000, "window": "whole"},
+            "weights": {"file": repo, "hub": {"repo": repo}, "source": source, "licence": "see the model card"},
+            "decision": {"column": "score", "threshold": 0.0},
+        }
+
+    def __getitem__(self, name: str) -> DetectorCard:
+        if name.startswith(HUB) and name not in self:
+            what = f"{name!r} names no model of the hub"
+            raise UsageError(what, remedy=f"write {HUB}<organisation>/<model>, as in the address of its page")
+        return super().__getitem__(name)
+
+
 def detectors(extra: Path | None = None) -> Registry[DetectorCard]:
     """All detector cards: those that ship with the harness and those of the user's folder `extra`."""
-    return Registry("detectors", extra, DetectorCard)
+    return Detectors("detectors", extra, DetectorCard)
 
 
 def datasets(extra: Path | None = None) -> Registry[DatasetCard]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,7 +51,7 @@ class Scorer:
         """
         network = resolve_model(self.model, self.name)
         if self.weights is not None and (from_folder := getattr(network, "from_folder", None)) is not None:
-            model: torch.nn.Module = from_folder(self.weights, **self.arguments)
+            model = _make(from_folder, self.model, {"folder": self.weights, **self.arguments}, self.name)
         elif self.weights is not None:
             tensors = weights.read(self.weights)
             try:
@@ -115,8 +115,14 @@ def build_model(
     network = resolve_model(target, card)
     infer = getattr(network, "infer", None)
     inferred = infer(tensors) if infer is not None and tensors is not None else {}
+    return _make(network, target, inferred | dict(arguments), card)
+
+
+def _make(
+    make: Callable[..., torch.nn.Module], target: str, arguments: Mapping[str, Any], card: str
+) -> torch.nn.Module:
     try:
-        return network(**inferred | dict(arguments))
+        return make(**arguments)
     except TypeError as error:
         raise CardError(f"{target} does not take these arguments: {error}", where=f"detector card {card}") from None
 
