@@ -5,6 +5,7 @@ BenchError                exit 1
 │   └── CardError         a YAML card (or leaderboard.yml) that does not hold what a card may hold
 ├── DataError             a corpus, a protocol or a score file that contradicts itself or the dataset
 │   └── AudioError        one audio file that cannot be turned into samples
+├── DownloadError         what a server does not give; defined where servers are asked, bench/fetch/transport.py
 ├── WeightsError          a checkpoint that is wrong: hash, keys, shapes, executable content
 ├── ScoringError          a detector that produced what cannot be a score
 ├── StoreError            the results folder cannot be read or written

@@ -147,7 +147,7 @@ class Workspace:
         """Where the weights of a card with a recipe lie.
 
         Raises:
-            Blocked: the training corpus, or some of its audio, is not here, or this version cannot carry the recipe out.
+            Blocked: the training corpus, or some of its audio, is not here, or the recipe cannot be carried out.
         """
         assert card.recipe is not None, card.name
         if not training.has_fit(card):

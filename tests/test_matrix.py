@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import bench
-from bench import audio, matrix, results, scoring
+from bench import audio, environment, matrix, results, scoring
 from bench.cards import DatasetCard
 from bench.corpora import Dataset
 from bench.errors import BenchError, ScoringError, StoreError, UsageError
@@ -489,7 +489,7 @@ def checkpoint(sha256: str = "a" * 64, path: str = "w.pt", verified: bool = True
 
 def test_detectors_share_a_pass_as_far_as_their_weights_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Half of the memory at most is weights; what is larger alone still gets a pass; other recipes never mix."""
-    monkeypatch.setattr(matrix.environment, "memory_bytes", lambda device: 20)
+    monkeypatch.setattr(environment, "memory_bytes", lambda device: 20)
     pairs = []
     for name, size, recipe in (("a", 6, TILE), ("b", 4, TILE), ("w", 1, WHOLE), ("c", 1, TILE), ("d", 30, TILE)):
         (tmp_path / name).write_bytes(bytes(size))

@@ -43,6 +43,7 @@ def test_silence_says_nothing(capfd: pytest.CaptureFixture[str]) -> None:
     display = Silent()
     display.note("a")
     display.begin("b", 2)
+    display.begin_bytes("c", None)
     display.advance(2)
     display.end()
     assert capfd.readouterr() == ("", "")
@@ -88,6 +89,29 @@ def test_the_next_pass_counts_from_zero(clock: Clock) -> None:
     ]
 
 
+def test_a_transfer_is_told_in_bytes(clock: Clock) -> None:
+    """With units, and without a share or a time left where the size is unknown."""
+    out, text = console()
+    display = Plain(out)
+    for total in (3_000_000_000, None):
+        display.begin_bytes("LA.zip", total)
+        clock.now += 20
+        display.advance(1_000_000_000)
+        clock.now += 5
+        display.advance(1)
+        display.end()
+    display.begin("itw: random", 5)
+    assert text.getvalue().splitlines() == [
+        "LA.zip: 3.0 GB to go",
+        "LA.zip: 1.0 GB of 3.0 GB, 50.0 MB/s, 40 s left",
+        "LA.zip: 1.0 GB in 25.0 s, 40.0 MB/s",
+        "LA.zip: unknown size",
+        "LA.zip: 1.0 GB, 50.0 MB/s",
+        "LA.zip: 1.0 GB in 25.0 s, 40.0 MB/s",
+        "itw: random: 5 to go",
+    ]
+
+
 @pytest.mark.parametrize("terminal", [False, True])
 def test_names_are_printed_and_not_obeyed(terminal: bool) -> None:
     """Square brackets are markup in rich; a long line is not broken in a log."""
@@ -124,6 +148,23 @@ def test_a_bar_shows_trials_rate_and_what_is_scored(monkeypatch: pytest.MonkeyPa
     assert "8/8" in last[0]
     assert last[1].startswith("demo: random")
     assert "2/5" in last[1]
+
+
+def test_a_bar_shows_bytes_of_a_transfer() -> None:
+    """With units; a question mark stands for an unknown size."""
+    out, text = console(terminal=True)
+    with Live(out) as display:
+        display.begin_bytes("LA.zip", 3_000_000)
+        display.advance(1_500_000)
+        display.end()
+        display.begin_bytes("keys.tar.gz", None)
+        display.advance(2_000)
+        display.end()
+        display.begin("itw: random", 5)
+        display.end()
+    last = visible(text).rstrip().splitlines()[-3:]
+    for line, shown in zip(last, ["1.5 MB/3.0 MB", "2.0 kB/?", "0/5"], strict=True):
+        assert shown in line
 
 
 def test_a_bar_is_drawn_ten_times_a_second_at_most(clock: Clock) -> None:
