@@ -5,7 +5,7 @@ BenchError                exit 1
 │   └── CardError         a YAML card (or leaderboard.yml) that does not hold what a card may hold
 ├── DataError             a corpus, a protocol or a score file that contradicts itself or the dataset
 │   └── AudioError        one audio file that cannot be turned into samples
-├── DownloadError         what a server does not give; defined where servers are asked, bench/fetch/transport.py
+├── DownloadError         what a server does not give, or gives otherwise than was published
 ├── WeightsError          a checkpoint that is wrong: hash, keys, shapes, executable content
 ├── ScoringError          a detector that produced what cannot be a score
 ├── StoreError            the results folder cannot be read or written
@@ -80,6 +80,23 @@ class DataError(BenchError):
 
 class AudioError(DataError):
     pass
+
+
+class DownloadError(BenchError):
+    """What cannot be downloaded. `status` and `code` are the server's words: http, and the hub's `X-Error-Code`."""
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        where: str | Path | None = None,
+        line: int | None = None,
+        remedy: str | None = None,
+        status: int | None = None,
+        code: str = "",
+    ) -> None:
+        super().__init__(what, where=where, line=line, remedy=remedy)
+        self.status, self.code = status, code
 
 
 class WeightsError(BenchError):

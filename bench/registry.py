@@ -93,12 +93,14 @@ class Registry(Generic[C]):
         parent = raw.get("extends")
         if parent is None:
             return raw
-        line = yamlfile.line_of(file, ("extends",))
+        what, remedy = "", None
         if not isinstance(parent, str) or parent not in self:
             hint = unknown(self.kind.removesuffix("s"), str(parent), self._raw)
-            raise CardError(f"`extends`: {hint.what}", where=file, line=line, remedy=hint.remedy)
-        if parent in (*seen, name):
-            raise CardError(f"`extends` runs in a circle: {' -> '.join((*seen, name, parent))}", where=file, line=line)
+            what, remedy = f"`extends`: {hint.what}", hint.remedy
+        elif parent in (*seen, name):
+            what = f"`extends` runs in a circle: {' -> '.join((*seen, name, parent))}"
+        if what:
+            raise CardError(what, where=file, line=yamlfile.line_of(file, ("extends",)), remedy=remedy)
         dropped = NOT_INHERITED | (OF_THE_WEIGHTS if {"weights", "recipe"} & raw.keys() else frozenset())
         inherited = {k: v for k, v in self._merged(parent, (*seen, name)).items() if k not in dropped}
         return _overlay(inherited, {k: v for k, v in raw.items() if k != "extends"})

@@ -17,11 +17,10 @@ from typing import Any
 from rich.filesize import decimal
 
 from bench.cards import Archive, Hub, Weights
-from bench.errors import DataError, WeightsError
+from bench.errors import DataError, DownloadError, WeightsError
 from bench.fetch import hub
 from bench.fetch.archives import take, unpack
 from bench.fetch.download import CHUNK, Arrived, Remote, download
-from bench.fetch.transport import DownloadError
 from bench.progress import Display
 from bench.weights import sha256_of
 

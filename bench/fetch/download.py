@@ -23,7 +23,8 @@ from typing import IO, Any, NamedTuple
 
 from rich.filesize import decimal
 
-from bench.fetch.transport import DownloadError, Passing, ask, patiently, read
+from bench.errors import DownloadError
+from bench.fetch.transport import Passing, ask, patiently, read
 from bench.progress import Display
 
 CHUNK = 1 << 20

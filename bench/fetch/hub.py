@@ -17,8 +17,9 @@ from huggingface_hub import constants
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled
 
 from bench.cards import Hub
+from bench.errors import DownloadError
 from bench.fetch.download import Remote
-from bench.fetch.transport import PASSING, TIMEOUT, DownloadError, Passing, patiently
+from bench.fetch.transport import PASSING, TIMEOUT, Passing, patiently
 from bench.progress import Display
 
 # What a model of the transformers library is loaded from; nothing that runs.

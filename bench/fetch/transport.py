@@ -18,11 +18,10 @@ from collections.abc import Callable, Mapping
 from contextlib import closing
 from http import HTTPStatus
 from importlib import metadata
-from pathlib import Path
 from typing import IO, TypeVar
 from urllib.parse import urlsplit
 
-from bench.errors import BenchError
+from bench.errors import DownloadError
 from bench.progress import Display
 
 TIMEOUT = 30.0  # seconds without a byte
@@ -32,23 +31,6 @@ PASSING = frozenset({408, 425, 429, 500, 502, 503, 504})  # statuses that may be
 USER_AGENT = f"antispoof-bench/{metadata.version('antispoof-bench')}"
 
 T = TypeVar("T")
-
-
-class DownloadError(BenchError):
-    """What cannot be downloaded. `status` and `code` are the server's words: http, and the hub's `X-Error-Code`."""
-
-    def __init__(
-        self,
-        what: str,
-        *,
-        where: str | Path | None = None,
-        line: int | None = None,
-        remedy: str | None = None,
-        status: int | None = None,
-        code: str = "",
-    ) -> None:
-        super().__init__(what, where=where, line=line, remedy=remedy)
-        self.status, self.code = status, code
 
 
 class Passing(Exception):

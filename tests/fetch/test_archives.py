@@ -21,11 +21,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bench.errors import DataError
+from bench.errors import DataError, DownloadError
 from bench.fetch import archives
 from bench.fetch.archives import take, unpack
 from bench.fetch.download import SPARE
-from bench.fetch.transport import DownloadError
 from bench.progress import Silent
 
 FILES = {"LA/README.txt": b"read me", "LA/flac/a.flac": b"a" * 3_000, "LA/flac/b.flac": bytes(70_000), "top.csv": b""}

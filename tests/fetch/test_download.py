@@ -24,10 +24,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench.errors import DownloadError
 from bench.fetch import download as downloads
 from bench.fetch import transport
 from bench.fetch.download import Arrived, Remote, download
-from bench.fetch.transport import RETRIES, DownloadError
+from bench.fetch.transport import RETRIES
 from bench.progress import Silent
 from tests.fetch.hub_server import Fault, Server, running
 

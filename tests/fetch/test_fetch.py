@@ -52,7 +52,6 @@ def server(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Server]:
 def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setattr("bench.fetch.transport.time.sleep", lambda seconds: None)
     monkeypatch.setattr("bench.registry.yamlfile.load", LOAD)
-    monkeypatch.setattr("bench.registry.yamlfile.line_of", LINE_OF)
     for name in ("DATA", "WEIGHTS", "RESULTS", "CARDS"):
         monkeypatch.delenv(f"BENCH_{name}", raising=False)
     (tmp_path / "world").mkdir()
@@ -62,10 +61,10 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
 def once(read: Callable[..., Any]) -> Callable[..., Any]:
     """Each test makes workspaces of its own; the cards that ship with the harness are parsed once for all of them."""
     cached = functools.cache(read)
-    return lambda file, *rest: (cached if file.parent.name in ("detectors", "datasets") else read)(file, *rest)
+    return lambda file: (cached if file.parent.name in ("detectors", "datasets") else read)(file)
 
 
-LOAD, LINE_OF = once(yamlfile.load), once(yamlfile.line_of)
+LOAD = once(yamlfile.load)
 
 
 def released(**fields: Any) -> dict[str, Any]:
