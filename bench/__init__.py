@@ -1,6 +1,7 @@
 """bench: which audio-deepfake detector can be trusted on which data.
 
     bench.run(detectors, datasets, **options)    the matrix: train, score, store; results as `bench show` prints them
+    bench.score(files, detectors, **options)     files of your own, beside the stored cells
     bench.load_detector(name, **options)         a detector in evaluation mode
     bench.load_dataset(name, **options)          a trial list with its digest
     bench.evaluate(scores, labels)               EER, F1, AUC, ... of scores that came from anywhere
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from torch import nn
 
+    from bench.clips import Clips
     from bench.corpora import Dataset
     from bench.results import Result
     from bench.workspace import Workspace
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 from bench.errors import unknown
 from bench.metrics import evaluate
 
-__all__ = ["evaluate", "load_dataset", "load_detector", "run"]
+__all__ = ["evaluate", "load_dataset", "load_detector", "run", "score"]
 
 
 def run(detectors: str | Sequence[str], datasets: str | Sequence[str], **options: Any) -> list[Result]:
@@ -46,6 +48,23 @@ def run(detectors: str | Sequence[str], datasets: str | Sequence[str], **options
     planned = matrix.plan(workspace, _several(detectors), _several(datasets))
     outcomes = matrix.run(workspace, planned, Silent())
     return [results.evaluate_cell(workspace.store, outcome.as_cell) for outcome in outcomes]
+
+
+def score(
+    files: str | Path | Sequence[str | Path],
+    detectors: str | Sequence[str] = (),
+    datasets: str | Sequence[str] = (),
+    **options: Any,
+) -> Clips:
+    """Score audio files, folders or globs, and compare with stored cells; nothing is stored. See `bench.clips.score`.
+
+    Raises:
+        UsageError: names or options that cannot be meant.
+    """
+    from bench import clips
+    from bench.progress import Silent
+
+    return clips.score(_workspace(options), _several(files), _several(detectors), _several(datasets), Silent())
 
 
 def load_detector(name: str, **options: Any) -> nn.Module:

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import click
-from rich.table import Table
 from rich.text import Text
 
 from bench import terminal
@@ -115,21 +115,50 @@ def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) 
     """What exists, what is ready here, and how to get the rest."""
     from bench import inventory
 
-    entries = inventory.list_cards(_workspace(places), kind)
+    workspace = _workspace(places)
+    if kind == "detectors":
+        detectors = inventory.list_detectors(workspace)
+        entries, table = list[inventory.Entry](detectors), inventory.detector_table(detectors, terminal.out.width)
+    else:
+        entries = inventory.list_datasets(workspace)
+        table = inventory.dataset_table(entries)
     if as_json:
-        terminal.print_json({kind: [entry._asdict() for entry in entries]})
+        terminal.print_json({kind: [asdict(entry) for entry in entries]})
         return
-    table = Table("name", "state", "what it is", "licence", **terminal.PLAIN)
-    for entry in entries:
-        state = Text(entry.state, style="green" if entry.ready else "yellow")
-        table.add_row(Text(entry.name, overflow="fold"), state, Text(entry.title), Text(entry.licence))
     terminal.out.print(table)
-    missing: dict[tuple[str, str], list[str]] = {}
-    for entry in entries:
-        if not entry.ready:
-            missing.setdefault((entry.reason.partition("\n")[0], entry.remedy), []).append(entry.name)
-    for (reason, remedy), names in missing.items():
-        terminal.print_reason(", ".join(names), reason, remedy)
+    for remark in inventory.remarks(entries):
+        terminal.print_reason(*remark)
+
+
+@main.command()
+@click.argument("kind", type=click.Choice(["detectors", "datasets"]))
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--dry-run", is_flag=True, help="Show what would be downloaded from where to where, and do nothing.")
+@_places
+def fetch(kind: Literal["detectors", "datasets"], names: Sequence[str], dry_run: bool, **places: Any) -> None:
+    """Download checkpoints or corpora: names, globs, `all`.
+
+    What is here is left alone. An interrupted download goes on where it stopped, and hashes are compared. Weights go to
+    the first --weights folder, corpora below --data-root. What cannot be downloaded is explained step by step. Exit
+    status 1 when something asked for is not here at the end.
+    """
+    from bench import fetch
+
+    workspace = _workspace(places)
+    planned = fetch.plan(workspace, kind, names)
+    terminal.print_fetch_plan(planned)
+    if dry_run:
+        outcomes = fetch.without_downloads(planned)
+    else:
+        try:
+            with terminal.display() as display:
+                outcomes = fetch.carry_out(workspace, planned, display)
+        except KeyboardInterrupt:
+            terminal.err.print("\ninterrupted; what has arrived is kept, the same command goes on from there")
+            sys.exit(130)
+    terminal.print_fetched(outcomes)
+    if not all(outcome.ok for outcome in outcomes):
+        sys.exit(1)
 
 
 @main.command()
@@ -170,6 +199,48 @@ def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_jso
         outcomes = matrix.run(workspace, planned, display)
     terminal.print_outcomes(workspace, outcomes, as_json)
     if not all(outcome.ok for outcome in outcomes) or all(outcome.cell is None for outcome in outcomes):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
+@click.option(
+    "--detectors",
+    "-d",
+    multiple=True,
+    help="Names, globs, `all`; repeat or separate by commas. Without it: every trained detector of `all`.",
+)
+@click.option("--datasets", "-s", multiple=True, help="Compare with stored scores on these only (names or globs).")
+@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+@click.option("--batch-size", type=click.IntRange(min=1), help="Utterances of 4 s a batch (default: by device).")
+@click.option("--workers", type=click.IntRange(min=0), help="Processes that decode ahead (default: by device).")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON: shares and EER as fractions.")
+@_places
+def score(
+    files: Sequence[str], detectors: Sequence[str], datasets: Sequence[str], as_json: bool, **options: Any
+) -> None:
+    """Score audio files of your own: files, folders, globs.
+
+    Tells the score and decision of each detector, and where the score lies among those of the stored cells of the same
+    detector. Nothing is stored. Exit status 1 when a file or something asked for by name could not be scored.
+    """
+    from bench import clips
+
+    workspace = _workspace(options)
+    try:
+        with terminal.display() as display:
+            found = clips.score(workspace, files, detectors, datasets, display)
+    except KeyboardInterrupt:
+        terminal.err.print("\ninterrupted; `bench score` stores nothing")
+        sys.exit(130)
+    if as_json:
+        terminal.print_json(clips.as_json(found))
+    else:
+        if found.scores:
+            terminal.out.print(*clips.blocks(found), *(Text(f"· {line}") for line in clips.footer(found)), sep="\n")
+        for trouble in found.told():
+            terminal.print_reason(clips.printable(trouble.name), trouble.reason, trouble.remedy)
+    if not found.ok:
         sys.exit(1)
 
 

@@ -10,6 +10,7 @@ BenchError                exit 1
 ├── ScoringError          a detector that produced what cannot be a score
 ├── StoreError            the results folder cannot be read or written
 └── Blocked               something needed is not here: the cell cannot run yet, the remedy says what to get
+    └── MissingWeights    a released checkpoint is not here
 """
 
 from __future__ import annotations
@@ -112,6 +113,10 @@ class StoreError(BenchError):
 
 
 class Blocked(BenchError):
+    pass
+
+
+class MissingWeights(Blocked):
     pass
 
 

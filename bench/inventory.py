@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import fnmatch
+import itertools
+import re
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
 from bench.cards import DatasetCard, DetectorCard
-from bench.errors import BenchError, Blocked, UsageError
+from bench.errors import BenchError, Blocked, CardError, UsageError
+from bench.leakage import Leakage, leakage
 from bench.workspace import Workspace
 
+NO_WEIGHTS = "the weights are not here"
+WIDE = 120  # columns of a terminal that has room for licences
+STYLES = {"ready": "green", "trainable": "green", "fetchable": "yellow", "blocked": "red"}
 
-class Entry(NamedTuple):
+
+@dataclass(frozen=True)
+class Entry:
     """One card and its state on this machine. `ready` means a run needs nothing more from the user."""
 
     name: str
@@ -17,36 +32,132 @@ class Entry(NamedTuple):
     licence: str
     ready: bool
     state: str
+    reason: str
+    remedy: str
+
+
+@dataclass(frozen=True)
+class DetectorEntry(Entry):
+    """A detector's card; `licence` is that of the code.
+
+    state: `ready` to run, `trainable` by a run that needs it, `fetchable` with `bench fetch`, or `blocked`.
+    detail: a word more on it. parameters: None where the card does not tell.
+    leakage: of the listed datasets, the ones of `all`.
+    """
+
+    detail: str
+    family: str
+    parameters: int | None
+    weights_licence: str
+    leakage: dict[str, Leakage]
+    notices: tuple[str, ...]
+
+    @property
+    def state_text(self) -> str:
+        """State and detail: `ready, weights unverified`, `trainable on demo-train`."""
+        joint = " " if self.state == "trainable" else ", "
+        return joint.join(filter(None, (self.state, self.detail)))
+
+    @property
+    def held_out_text(self) -> str:
+        """The listed datasets that a score tells something new of, in the fewest words."""
+        held_out = [name for name, verdict in self.leakage.items() if verdict == "held-out"]
+        others = [name for name in self.leakage if name not in held_out]
+        if not others:
+            return f"all {len(held_out)}"
+        if not held_out:
+            return "unknown" if "unknown" in self.leakage.values() else "none"
+        return ", ".join(held_out) if len(held_out) <= len(others) else f"all but {', '.join(others)}"
+
+    @property
+    def licence_text(self) -> str:
+        """Of the code and of the weights, once where they are the same; without what the cards say beyond the name."""
+        short = (re.split(r"[,;(]", text)[0].strip() for text in (self.licence, self.weights_licence))
+        return " / ".join(dict.fromkeys(filter(None, short)))
+
+
+class Remark(NamedTuple):
+    """What is said below the table of several entries at once: a reason with its remedy, or a notice."""
+
+    names: str
+    told: str
+    remedy: str = ""
+
+
+def list_detectors(workspace: Workspace) -> list[DetectorEntry]:
+    """Every detector card, by name."""
+    listed = [name for name, card in sorted(workspace.datasets.cards.items()) if card.listed]
+    return [_detector(workspace, card, listed) for _, card in sorted(workspace.detectors.cards.items())]
+
+
+def list_datasets(workspace: Workspace) -> list[Entry]:
+    """Every dataset card, by name."""
+    return [_dataset(workspace, card) for _, card in sorted(workspace.datasets.cards.items())]
+
+
+class _State(NamedTuple):
+    word: Literal["ready", "trainable", "fetchable", "blocked"]
+    detail: str = ""
     reason: str = ""
     remedy: str = ""
 
 
-def list_cards(workspace: Workspace, kind: Literal["detectors", "datasets"]) -> list[Entry]:
-    """Every card of a kind, by name."""
-    if kind == "detectors":
-        return [_detector(workspace, card) for _, card in sorted(workspace.detectors.cards.items())]
-    return [_dataset(workspace, card) for _, card in sorted(workspace.datasets.cards.items())]
+def _detector(workspace: Workspace, card: DetectorCard, listed: Iterable[str]) -> DetectorEntry:
+    state = _state(workspace, card)
+    return DetectorEntry(
+        name=card.name,
+        title=card.title,
+        licence=card.licence,
+        ready=state.word in ("ready", "trainable"),
+        state=state.word,
+        reason=state.reason,
+        remedy=state.remedy,
+        detail=state.detail,
+        family=card.family,
+        parameters=card.parameters,
+        weights_licence=card.weights.licence if card.weights else "",
+        leakage={name: leakage(card, name, workspace.datasets) for name in listed},
+        notices=card.notices,
+    )
 
 
-def _detector(workspace: Workspace, card: DetectorCard) -> Entry:
+def _state(workspace: Workspace, card: DetectorCard) -> _State:
+    if card.recipe is not None:
+        return _state_of_recipe(workspace, card, card.recipe.train)
     try:
         checkpoint = workspace.checkpoint(card)
+    except Blocked as error:
+        missing = error.reason(searched=False), error.remedy or ""
+        fetchable = card.weights is not None and card.weights.fetchable
+        return _State("fetchable", "", *missing) if fetchable else _State("blocked", "", *missing)
     except UsageError:
         raise
     except BenchError as error:
-        if card.recipe is not None and _made_when_needed(workspace.dataset_card(card.recipe.train), error):
-            return Entry(card.name, card.title, card.licence, True, f"trains first, on {card.recipe.train}")
-        return _blocked(card, error)
+        return _State("blocked", "weights damaged", error.reason(searched=False), error.remedy or "")
     if checkpoint is None:
-        state = "ready, needs no weights" if card.recipe is None else f"trains first, on {card.recipe.train}"
-    elif card.recipe is not None:
-        state = "ready, trained here"
-    else:
-        state = "ready" if checkpoint.verified else "ready, weights unverified"
-    return Entry(card.name, card.title, card.licence, True, state)
+        return _State("ready")
+    return _State("ready", "" if checkpoint.verified else "weights unverified")
+
+
+def _state_of_recipe(workspace: Workspace, card: DetectorCard, train: str) -> _State:
+    try:
+        checkpoint = workspace.checkpoint(card)
+    except CardError as error:
+        return _State("blocked", "", error.reason(), error.remedy or "")
+    except UsageError:
+        raise
+    except BenchError as error:
+        if _made_when_needed(workspace.dataset_card(train), error):
+            return _State("trainable", f"on {train}")
+        detail = "" if isinstance(error, Blocked) else "corpus damaged"
+        return _State("blocked", detail, error.reason(searched=False), error.remedy or "")
+    return _State("trainable", f"on {train}") if checkpoint is None else _State("ready", "trained here")
 
 
 def _dataset(workspace: Workspace, card: DatasetCard) -> Entry:
+    def entry(ready: bool, state: str, reason: str = "", remedy: str = "") -> Entry:
+        return Entry(card.name, card.title, card.licence, ready, state, reason, remedy)
+
     try:
         count = len(workspace.dataset(card.name).trials)
         missing = len(workspace.missing_audio(card.name))
@@ -54,12 +165,13 @@ def _dataset(workspace: Workspace, card: DatasetCard) -> Entry:
         raise
     except BenchError as error:
         if _made_when_needed(card, error):
-            return Entry(card.name, card.title, card.licence, True, "made by the first run that needs it")
-        return _blocked(card, error)
+            return entry(True, "made by the first run that needs it")
+        state = "missing" if isinstance(error, Blocked) else "damaged"
+        return entry(False, state, error.reason(searched=False), error.remedy or "")
     if not missing:
-        return Entry(card.name, card.title, card.licence, True, f"ready, {count:,} trials")
+        return entry(True, f"ready, {count:,} trials")
     what = "no audio" if missing == count else f"{missing:,} of {count:,} audio files missing"
-    return Entry(card.name, card.title, card.licence, False, what, f"the list is here, {what}", card.obtain)
+    return entry(False, what, f"the list is here, {what}", card.obtain)
 
 
 def _made_when_needed(card: DatasetCard, error: BenchError) -> bool:
@@ -67,7 +179,104 @@ def _made_when_needed(card: DatasetCard, error: BenchError) -> bool:
     return card.made_by is not None and isinstance(error, Blocked)
 
 
-def _blocked(card: DetectorCard | DatasetCard, error: BenchError) -> Entry:
-    reason = error.reason(searched=False)
-    state = "missing" if isinstance(error, Blocked) else "damaged"
-    return Entry(card.name, card.title, card.licence, False, state, reason, error.remedy or "")
+def detector_table(entries: Sequence[DetectorEntry], width: int) -> Table:
+    """The detectors for a terminal of so many columns, a block of rows a family.
+
+    Where there is no room for a column of licences, they stand below. Names are plain text: `[red]` is not obeyed.
+    """
+    wide = width >= WIDE
+    table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("name", overflow="fold")
+    table.add_column("state", overflow="fold", width=None if wide else len("ready, weights"))
+    table.add_column("params", justify="right", no_wrap=True)
+    table.add_column("held out", overflow="fold")
+    if wide:
+        table.add_column("licence / of weights", overflow="fold")
+    families = itertools.groupby(sorted(entries, key=lambda entry: entry.family), key=lambda entry: entry.family)
+    for number, (family, members) in enumerate(families):
+        if number:
+            table.add_row()
+        table.add_row(Text(family, style="bold"))
+        for entry in members:
+            state = Text(entry.state_text, style=STYLES[entry.state])
+            cells = (Text(entry.name), state, Text(magnitude(entry.parameters)), Text(entry.held_out_text))
+            table.add_row(*cells, *((Text(entry.licence_text),) if wide else ()))
+    if not wide:
+        table.caption = Text("\n".join(["", "licences, of code / of weights", *_licences(entries)]))
+        table.caption_justify, table.caption_style = "left", ""
+    return table
+
+
+def _licences(entries: Sequence[DetectorEntry]) -> list[str]:
+    known = [entry.name for entry in entries]
+    names: dict[str, list[str]] = {}
+    for entry in entries:
+        names.setdefault(entry.licence_text, []).append(entry.name)
+    return [f"  {licence}: {told(members, known)}" for licence, members in sorted(names.items())]
+
+
+def dataset_table(entries: Sequence[Entry]) -> Table:
+    """The datasets for a terminal."""
+    table = Table("name", "state", "what it is", "licence", box=SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    for entry in entries:
+        state = Text(entry.state, style="green" if entry.ready else "yellow")
+        table.add_row(Text(entry.name, overflow="fold"), state, Text(entry.title), Text(entry.licence))
+    return table
+
+
+def magnitude(count: int | None) -> str:
+    """A number of parameters for reading: `340.8 M`, `85.3 k`."""
+    if count is None:
+        return "–"
+    for unit, symbol in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if count >= 0.99995 * unit:
+            return f"{count / unit:.1f} {symbol}"
+    return str(count)
+
+
+def remarks(entries: Sequence[Entry]) -> list[Remark]:
+    """Why entries are not ready and what to do about it, then what to know before using one: each said once."""
+    known = [entry.name for entry in entries]
+    fetchable = [entry.name for entry in entries if entry.state == "fetchable"]
+    grouped: dict[tuple[str, str], list[str]] = {}
+    if fetchable:
+        grouped[NO_WEIGHTS, fetch_all(fetchable, known)] = fetchable
+    for entry in entries:
+        if not entry.ready and entry.state != "fetchable":
+            grouped.setdefault((entry.reason.partition("\n")[0], entry.remedy), []).append(entry.name)
+    notices: dict[str, list[str]] = {}
+    for entry in entries:
+        for notice in entry.notices if isinstance(entry, DetectorEntry) else ():
+            notices.setdefault(notice, []).append(entry.name)
+    return [
+        *(Remark(told(names, known), reason, remedy) for (reason, remedy), names in grouped.items()),
+        *(Remark(told(names, known), f"notice: {notice}") for notice, names in notices.items()),
+    ]
+
+
+def fetch_all(names: Collection[str], known: Collection[str]) -> str:
+    """The command that gets the weights of all these detectors, of those that are known."""
+    globs = " ".join(f"'{glob}'" if "*" in glob else glob for glob, _ in _globs(names, known))
+    return f"`bench fetch detectors {globs}`"
+
+
+def told(names: Collection[str], known: Collection[str]) -> str:
+    """Names for reading, those of one stem as a glob with their number: `antideepfake-* (14), xlsr-sls`."""
+    return ", ".join(f"{glob} ({count})" if count else glob for glob, count in _globs(names, known))
+
+
+def _globs(names: Collection[str], known: Collection[str]) -> list[tuple[str, str]]:
+    """Names of one stem as a glob and how many it stands for; a glob that fits other names, too, if most are meant."""
+    found: list[tuple[str, str]] = []
+    for _, members in itertools.groupby(sorted(names), key=lambda name: name.partition("-")[0]):
+        group = list(members)
+        shared = itertools.takewhile(lambda pair: pair[0] == pair[1], zip(group[0], group[-1], strict=False))
+        glob = "".join(letter for letter, _ in shared) + "*"
+        fitting = sorted(fnmatch.filter(known, glob))
+        if len(group) > 1 and group == fitting:
+            found.append((glob, str(len(group))))
+        elif len(group) > 2 and 2 * len(group) > len(fitting) and group == [name for name in fitting if name in names]:
+            found.append((glob, f"{len(group)} of {len(fitting)}"))
+        else:
+            found += [(name, "") for name in group]
+    return found

@@ -22,7 +22,7 @@ import numpy as np
 from bench import corpora, environment, training
 from bench.cards import AudioRecipe, DetectorCard
 from bench.corpora import Dataset
-from bench.errors import BenchError, Blocked, CardError, ScoringError, StoreError, UsageError
+from bench.errors import BenchError, Blocked, CardError, MissingWeights, ScoringError, StoreError, UsageError
 from bench.progress import Display
 from bench.scoring import Failed, Scored, Scorer, model_version, plan_batches, score_trials
 from bench.store import Cell, CellWriter
@@ -41,6 +41,7 @@ class Planned:
     state: `score` it, `train` its detector first, `done` before, or `blocked` for `reason`; in a dry run also `make`: a
             corpus that the harness makes itself comes first, more cannot be told before.
     dataset: what it is scored on, None where its list is not here. key: '' unless the state is `score` or `done`.
+    fetchable: what blocks are weights that `bench fetch` can get.
     named: what blocks, the detector or the dataset, was asked for by name. searched: where, for what was not found.
     missing: audio files that are not here.
     """
@@ -55,6 +56,7 @@ class Planned:
     remedy: str = ""
     searched: str = ""
     named: bool = False
+    fetchable: bool = False
     missing: int = 0
 
     @property
@@ -114,8 +116,10 @@ def _plan_pair(ws: Workspace, card: DetectorCard, name: str, detector_named: boo
             raise
         if isinstance(error, Blocked) and ws.would_make(name, card):
             return replace(pair, state="make")
+        fetchable = isinstance(error, MissingWeights) and card.weights is not None and card.weights.fetchable
         reason, where = error.reason(searched=False), error.where or ""
-        return replace(pair, reason=reason, remedy=error.remedy or "", searched=where if where not in reason else "")
+        pair = replace(pair, searched=where if where not in reason else "", fetchable=fetchable)
+        return replace(pair, reason=reason, remedy=error.remedy or "")
 
 
 def _with_checkpoint(ws: Workspace, pair: Planned, checkpoint: Checkpoint | None) -> Planned:
@@ -187,26 +191,26 @@ def run(workspace: Workspace, pairs: Sequence[Planned], display: Display) -> lis
             workspace.store.write_trials(dataset.name, dataset.digest, dataset.trials)
         current = [_trained(workspace, pair, display) for pair in pairs if pair.name == name]
         scored: dict[str, Cell] = {}
-        for group in _passes([pair for pair in current if pair.state == "score"], workspace.options.device):
+        for group in passes([pair for pair in current if pair.state == "score"], workspace.options.device):
             scored |= _Pass(workspace, group, group[0].card.audio, display).run()
         outcomes += [_outcome(workspace, pair, scored.get(pair.card.name)) for pair in current]
     return outcomes
 
 
-def _passes(pairs: Sequence[Planned], device: str) -> list[list[Planned]]:
+def passes(pairs: Sequence[Planned], device: str) -> list[list[Planned]]:
     """Pairs of equal audio recipe together, as far as their weights take half of the memory at most."""
     room = environment.memory_bytes(environment.pick_device(device)) // 2
-    passes: list[list[Planned]] = []
+    found: list[list[Planned]] = []
     for recipe in dict.fromkeys(pair.card.audio for pair in pairs):
         used: float = math.inf
         for pair in (pair for pair in pairs if pair.card.audio == recipe):
             size = pair.checkpoint.bytes if pair.checkpoint else 0
             if used + size > room:
-                passes.append([])
+                found.append([])
                 used = 0
-            passes[-1].append(pair)
+            found[-1].append(pair)
             used += size
-    return passes
+    return found
 
 
 def _trained(ws: Workspace, pair: Planned, display: Display) -> Planned:

@@ -102,6 +102,8 @@ class Registry(Generic[C]):
         if what:
             raise CardError(what, where=file, line=yamlfile.line_of(file, ("extends",)), remedy=remedy)
         dropped = NOT_INHERITED | (OF_THE_WEIGHTS if {"weights", "recipe"} & raw.keys() else frozenset())
+        if {"model", "arguments"} & raw.keys():
+            dropped |= {"parameters"}
         inherited = {k: v for k, v in self._merged(parent, (*seen, name)).items() if k not in dropped}
         return _overlay(inherited, {k: v for k, v in raw.items() if k != "extends"})
 

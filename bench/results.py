@@ -13,6 +13,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
@@ -83,6 +84,47 @@ class Result:
         return "; ".join(parts)
 
 
+@dataclass(frozen=True)
+class Comparison:
+    """Where a score lies among those of a cell of the same detector.
+
+    eer: of the detector on the cell's trials, None where they are all of one class.
+    lower_bonafide, lower_spoof: share of the bona fide and of the spoofed trials that scored lower, in [0, 1], a tie
+            counts half; None where the cell has no such trial.
+    """
+
+    dataset: str
+    digest: str
+    key: str
+    eer: float | None
+    n_bonafide: int
+    n_spoof: int
+    lower_bonafide: float | None
+    lower_spoof: float | None
+
+
+@dataclass(frozen=True)
+class Scale:
+    """The scores that a cell is measured over, of each class in ascending order; `eer` as in `Comparison`."""
+
+    cell: Cell
+    eer: float | None
+    bonafide: np.ndarray
+    spoof: np.ndarray
+
+    def compare(self, score: float) -> Comparison:
+        return Comparison(
+            dataset=self.cell.dataset,
+            digest=self.cell.manifest["dataset"]["digest"],
+            key=self.cell.key,
+            eer=self.eer,
+            n_bonafide=len(self.bonafide),
+            n_spoof=len(self.spoof),
+            lower_bonafide=share_lower(self.bonafide, score),
+            lower_spoof=share_lower(self.spoof, score),
+        )
+
+
 def evaluate_cell(store: Store, cell: Cell, *, breakdowns: bool = True) -> Result:
     """The numbers of one cell, `breakdowns` as in `collect`.
 
@@ -91,6 +133,27 @@ def evaluate_cell(store: Store, cell: Cell, *, breakdowns: bool = True) -> Resul
         DataError: scores that cannot be measured, see `bench.metrics.evaluate`.
     """
     return _evaluate(cell, functools.partial(_trial_list, store), breakdowns)
+
+
+def scale(store: Store, cell: Cell) -> Scale:
+    """The scores of a cell with a number, to compare others with.
+
+    Raises:
+        StoreError, DataError: as `evaluate_cell`.
+    """
+    scores, trials = _scored(cell, _trial_list(store, cell.dataset, cell.manifest["dataset"]["digest"]))
+    values, labels = scores["score"].to_numpy(), is_bonafide(trials)
+    bonafide, spoof = np.sort(values[labels == 1]), np.sort(values[labels == 0])
+    eer = metrics.eer(values, labels).eer if len(bonafide) and len(spoof) else None
+    return Scale(cell, eer, bonafide, spoof)
+
+
+def share_lower(ordered: np.ndarray, score: float) -> float | None:
+    """Share of scores (N,), ascending, that are lower than `score`, a tie counting half; None of no scores."""
+    if not len(ordered):
+        return None
+    twice = np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")
+    return float(twice / (2 * len(ordered)))
 
 
 def collect(
@@ -115,8 +178,8 @@ def collect(
         UsageError: a name or glob that fits no stored cell, with the nearest names.
     """
     cells = store.current()
-    wanted_datasets = _selected("dataset", datasets, {cell.dataset for cell in cells})
-    wanted_detectors = _selected("detector", detectors, {cell.detector for cell in cells})
+    wanted_datasets = selected("dataset", datasets, {cell.dataset for cell in cells})
+    wanted_detectors = selected("detector", detectors, {cell.detector for cell in cells})
     lists = functools.cache(functools.partial(_trial_list, store))
     wanted = (cell for cell in cells if cell.dataset in wanted_datasets and cell.detector in wanted_detectors)
     return ranked(_told(cell, lists, breakdowns) for cell in wanted)
@@ -135,8 +198,14 @@ def ranked(results: Iterable[Result]) -> list[Result]:
     return sorted(results, key=_order)
 
 
-def _selected(kind: str, patterns: Collection[str] | None, names: set[str]) -> set[str]:
-    """Imports may have names that are on no card: the store, not the registry, says what exists here."""
+def selected(kind: str, patterns: Collection[str] | None, names: set[str]) -> set[str]:
+    """The names that globs, comma lists or `all` choose; None is `all`.
+
+    Imports may have names that are on no card: the store, not the registry, says what exists here.
+
+    Raises:
+        UsageError: a name or glob that fits none, with the nearest names.
+    """
     if patterns is None:
         return names
     chosen: set[str] = set()
@@ -169,17 +238,9 @@ def _trial_list(store: Store, dataset: str, digest: str) -> pd.DataFrame:
 def _evaluate(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns: bool) -> Result:
     if not cell.has_number:
         return Result(cell)
-    trials = lists(cell.dataset, cell.manifest["dataset"]["digest"])
-    scores = _aligned(cell, trials)
-    has_score = scores["score"].notna().to_numpy()
-    unscored = int((~has_score).sum())
-    if unscored and cell.status == "complete":
-        raise StoreError(
-            f"the cell says complete, but {unscored} of {len(trials)} trials have no score",
-            where=cell.path,
-            remedy="remove this folder and run the cell again",
-        )
-    scores, trials = scores[has_score], trials[has_score]
+    full = lists(cell.dataset, cell.manifest["dataset"]["digest"])
+    scores, trials = _scored(cell, full)
+    unscored = len(full) - len(trials)
     labels = is_bonafide(trials)
     if labels.all() or not labels.any():
         return Result(cell, unscored=unscored)
@@ -195,6 +256,20 @@ def _evaluate(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns:
     }
     told = {name: parts for name, parts in slices.items() if any(part.eer is not None for part in parts)}
     return Result(cell, found, native, told, unscored)
+
+
+def _scored(cell: Cell, trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """What a cell is measured over: the scores that are there, and their trials, row by row."""
+    scores = _aligned(cell, trials)
+    has_score = scores["score"].notna().to_numpy()
+    unscored = int((~has_score).sum())
+    if unscored and cell.status == "complete":
+        raise StoreError(
+            f"the cell says complete, but {unscored} of {len(trials)} trials have no score",
+            where=cell.path,
+            remedy="remove this folder and run the cell again",
+        )
+    return scores[has_score], trials[has_score]
 
 
 def _aligned(cell: Cell, trials: pd.DataFrame) -> pd.DataFrame:

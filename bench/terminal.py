@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -15,6 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 if TYPE_CHECKING:
+    from bench.fetch import Outcome as Fetched
+    from bench.fetch import Plan as FetchPlan
     from bench.matrix import Outcome, Planned
     from bench.progress import Display
     from bench.workspace import Workspace
@@ -91,15 +94,46 @@ def print_outcomes(workspace: Workspace, outcomes: Sequence[Outcome], as_json: b
 
 def _print_blocked(planned: Sequence[Planned]) -> None:
     """Why pairs are blocked; a reason that many pairs share is said once."""
+    from bench import inventory
+
+    known = list(dict.fromkeys(pair.card.name for pair in planned))
+    unasked = {pair.card.name for pair in planned if pair.fetchable and not pair.named}
     reasons: dict[tuple[str, str], list[Planned]] = {}
     for pair in planned:
         if pair.state == "blocked":
             reason = f"{pair.reason}; {pair.searched}" if pair.searched and pair.named else pair.reason
-            reasons.setdefault((reason, pair.remedy), []).append(pair)
+            key = (reason, pair.remedy)
+            if pair.fetchable and not pair.named:  # of `all`: one line for a dozen checkpoints
+                key = (inventory.NO_WEIGHTS, inventory.fetch_all(unasked, known))
+            reasons.setdefault(key, []).append(pair)
     for (reason, remedy), pairs in reasons.items():
-        detectors = ", ".join(dict.fromkeys(pair.card.name for pair in pairs))
+        detectors = inventory.told({pair.card.name for pair in pairs}, known)
         datasets = ", ".join(dict.fromkeys(pair.dataset_name for pair in pairs))
         print_reason(f"{detectors} on {datasets}", f"blocked: {reason}", remedy)
+
+
+def print_fetch_plan(planned: FetchPlan) -> None:
+    """On what terms it is given, and what happens to each file: before anything is downloaded."""
+    from bench.fetch import terms
+
+    for lines, names in terms(planned).items():
+        out.print(Text.assemble((", ".join(names), "bold"), *(f"\n  {line}" for line in lines)), soft_wrap=True)
+    out.print()
+    for item in planned.items:
+        does = {"download": f"download {item.told}\n  to {item.place}", "here": f"nothing to download: {item.told}"}
+        said = does.get(item.state, f"{item.state}, see below")
+        out.print(Text.assemble((item.name, "bold"), f" ({', '.join(item.needed_by)}): {said}"), soft_wrap=True)
+
+
+def print_fetched(outcomes: Sequence[Fetched]) -> None:
+    """What has come, then what has not, with what to do about it."""
+    for outcome in outcomes:
+        if outcome.ok and outcome.item.state == "download":
+            out.print(Text.assemble((outcome.item.name, "bold"), f": {outcome.told}"), soft_wrap=True)
+    for outcome in outcomes:
+        if not outcome.ok:
+            steps = re.sub(r";? (?=[1-9]\. )", "\n    ", outcome.remedy)
+            print_reason(outcome.item.name, outcome.told, steps)
 
 
 def print_reason(what: str, reason: str, remedy: str) -> None:

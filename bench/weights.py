@@ -26,7 +26,7 @@ import safetensors.torch
 import torch
 
 from bench.cards import Weights
-from bench.errors import Blocked, WeightsError
+from bench.errors import MissingWeights, WeightsError
 
 MISMATCH = "check that the card's `model`, `arguments` and `weights` belong together"
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
@@ -57,7 +57,7 @@ def find(wanted: Weights, folders: Sequence[Path], needed_by: str) -> Checkpoint
     `needed_by` is the detector that needs it.
 
     Raises:
-        Blocked: no file of this name; the remedy says what to download from where to where.
+        MissingWeights: no file of this name; the remedy says what to download from where to where.
         WeightsError: none of them is the one that was published.
     """
     strangers: list[Path] = []  # `model.pth` is the name of many a checkpoint
@@ -75,7 +75,7 @@ def find(wanted: Weights, folders: Sequence[Path], needed_by: str) -> Checkpoint
         )
     by_hand = f"download {wanted.file} from {wanted.source} to {folders[0] / wanted.file}"
     fetch = f"`bench fetch detectors {needed_by}`, or " if wanted.fetchable else ""
-    raise Blocked(
+    raise MissingWeights(
         f"the weights {wanted.file} are not here (searched {', '.join(map(str, folders))})",
         remedy=f"{fetch}{by_hand}, or name its folder with --weights",
     )

@@ -152,8 +152,7 @@ class Workspace:
         assert card.recipe is not None, card.name
         if not training.has_fit(card):
             raise Blocked(
-                f"{card.name} cannot be trained: {card.model} has no `fit`, and training by gradient descent is not in "
-                "this version yet",
+                "its recipe needs gradient training, which this version does not have yet",
                 remedy="make a card that extends it with `weights` of your own",
             )
         recipe, needs = card.recipe, f"training {card.name} needs {card.recipe.train}"

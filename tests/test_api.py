@@ -32,8 +32,8 @@ def options(world: World, **more: Any) -> dict[str, Any]:
 
 
 def test_what_is_public() -> None:
-    """`bench` exports four names, each with a docstring, and importing it loads neither torch nor pandas."""
-    assert bench.__all__ == ["evaluate", "load_dataset", "load_detector", "run"]
+    """`bench` exports five names, each with a docstring, and importing it loads neither torch nor pandas."""
+    assert bench.__all__ == ["evaluate", "load_dataset", "load_detector", "run", "score"]
     assert all(getattr(bench, name).__doc__ for name in bench.__all__)
     code = "import sys, bench; print({'torch', 'pandas', 'sklearn'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

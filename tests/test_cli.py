@@ -19,7 +19,7 @@ import pytest
 import soundfile
 import torch
 
-from bench import cli, terminal
+from bench import cli, registry, terminal
 from tests.tiny import World, files_below
 
 RATE = 16_000
@@ -125,12 +125,15 @@ def test_all_runs_what_can_run_and_tells_the_rest(shared: Path) -> None:
     assert ran.exit_code == 0, ran.output
     assert "training lfcc-gmm on asvspoof2019-la-train" in ran.stderr
     assert in_order(
-        ran.stdout, "aasist on itw:30: blocked: the weights AASIST.pth are not here", "remedy: download AASIST"
+        ran.stdout,
+        "aasist on itw:30: blocked: the weights AASIST.pth are not here",
+        "remedy: `bench fetch detectors aasist`, or download AASIST.pth from https://github.com/clovaai/aasist",
     )
     told = cells()
-    assert {name for name, cell in told.items() if cell["status"] == "blocked"} == {"aasist", "aasist-l"}
     finished = {name for name, cell in told.items() if cell["status"] == "complete"}
     assert finished == {"lfcc-gmm", "probe-bandwidth", "probe-duration", "probe-silence", "random"}
+    blocked = {name for name, cell in told.items() if cell["status"] == "blocked"}
+    assert blocked == set(registry.detectors().select(["all"])) - finished
     assert "lfcc-gmm-demo" not in told, "a detector that is not listed is no part of `all`"
 
 
@@ -540,9 +543,9 @@ def test_listing_writes_nothing(world: World, elsewhere: Path) -> None:
     """`list`, `show` and `doctor` create no file, and say of what is missing how to get it."""
     detectors, datasets = bench("list", "detectors"), bench("list", "datasets")
     assert (detectors.exit_code, datasets.exit_code) == (0, 0)
-    assert in_order(
-        detectors.stdout, "aasist", "missing", "random", "ready", "aasist: the weights AASIST.pth", "remedy:"
-    )
+    assert in_order(detectors.stdout, "random", "ready", "aasist", "fetchable", "ssl-aasist-df", "blocked")
+    assert in_order(detectors.stdout, "the weights are not here", "remedy: `bench fetch detectors 'aasist*' ")
+    assert in_order(detectors.stdout, "ssl-aasist-df: the weights", "remedy: download", "antideepfake-* (14): notice: ")
     assert in_order(
         datasets.stdout, "demo", "made by the first run", "itw", "missing", "itw: meta.csv", "deepfake-total"
     )
@@ -558,9 +561,13 @@ def test_list_as_json(world: World) -> None:
     """`list --json` has every card with its state; a user's own cards are among them."""
     world.detector("det")
     told = json.loads(bench("list", "detectors", "--json", "--cards", world.cards).stdout)["detectors"]
-    assert list(told[0]) == ["name", "title", "licence", "ready", "state", "reason", "remedy"]
-    ready = {entry["name"]: entry["ready"] for entry in told}
-    assert (ready["det"], ready["aasist"], ready["random"]) == (True, False, True)
+    both = ["name", "title", "licence", "ready", "state", "reason", "remedy"]
+    assert list(told[0]) == [*both, "detail", "family", "parameters", "weights_licence", "leakage", "notices"]
+    state = {entry["name"]: (entry["ready"], entry["state"]) for entry in told}
+    assert (state["det"], state["aasist"]) == ((True, "ready"), (False, "fetchable"))
+    assert (state["lfcc-gmm-demo"], state["ssl-aasist-df"]) == ((True, "trainable"), (False, "blocked"))
+    assert next(entry for entry in told if entry["name"] == "aasist")["leakage"]["asvspoof2019-la"] == "seen"
+    assert list(json.loads(bench("list", "datasets", "--json").stdout)["datasets"][0]) == both
 
 
 def test_a_sample_is_a_dataset_of_its_own(world: World) -> None:
@@ -595,8 +602,8 @@ def test_json_of_results(world: World) -> None:
     ran = run("-d", "random,aasist", "-s", "d", "--data-root", world.data, "--cards", world.cards, "--json")
     told = {cell["detector"]: cell for cell in json.loads(ran.stdout)["cells"]}
     assert told == cells()
-    head = ["detector", "dataset", "digest", "key", "status", "reason", "remedy", "caveat", "imported", "trials"]
-    assert list(told["random"])[:11] == [*head, "eer"]
+    head = ["detector", "dataset", "digest", "key", "status", "reason", "remedy", "caveat", "imported"]
+    assert list(told["random"])[:12] == [*head, "weights", "trials", "eer"]
     assert {"eer_threshold", "frr", "far", "auc", "f1_bonafide", "f1_spoof", "n_bonafide"} < told["random"].keys()
     assert 0 <= told["random"]["eer"] <= 1
     assert (told["aasist"]["status"], told["aasist"]["eer"], told["aasist"]["key"]) == ("blocked", None, None)

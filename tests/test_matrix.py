@@ -497,7 +497,7 @@ def test_detectors_share_a_pass_as_far_as_their_weights_fit(tmp_path: Path, monk
             matrix.Planned(card(name, audio=recipe), "set", "score", checkpoint=Checkpoint(tmp_path / name, True))
         )
     pairs.append(matrix.Planned(card("none"), "set", "score"))
-    passes = matrix._passes(pairs, "cpu")
+    passes = matrix.passes(pairs, "cpu")
     assert [[pair.card.name for pair in group] for group in passes] == [["a", "b"], ["c"], ["d"], ["none"], ["w"]]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import importlib
+import math
 import pkgutil
 import re
 import shutil
@@ -20,9 +21,10 @@ from hypothesis import strategies as st
 
 import bench
 from bench import registry
-from bench.cards import DatasetCard, DetectorCard
+from bench.cards import DatasetCard, DetectorCard, Weights
 from bench.errors import CardError, UsageError
-from bench.scoring import build_model, model_version
+from bench.report import NO_LICENCE, NON_COMMERCIAL
+from bench.scoring import build_model, model_version, resolve_model
 
 ROOT = Path(__file__).resolve().parent.parent
 DETECTORS = registry.detectors()
@@ -83,12 +85,17 @@ def test_the_folders_are_the_registry() -> None:
 def test_detector_card(name: str) -> None:
     """Its class builds with its arguments, its datasets exist, and it says where its weights come from."""
     card = DETECTORS[name]
-    with torch.device("meta"):  # the largest have a billion parameters
-        model = build_model(card.model, card.arguments, name)
+    network = resolve_model(card.model, name)
+    if hasattr(network, "from_folder"):  # the architecture comes with the weights
+        assert card.weights and card.weights.hub
+    else:
+        with torch.device("meta"):  # the largest have a billion parameters
+            model = build_model(card.model, card.arguments, name)
+        assert model.training is True  # nothing in a constructor decides the mode for the harness
     assert model_version(card.model, name) >= 1
-    assert model.training is True  # nothing in a constructor decides the mode for the harness
     if card.recipe:
-        assert callable(getattr(model, "fit", None))
+        # Without a gradient by the class itself; with one by an engine that reads the stages.
+        assert callable(getattr(network, "fit", None)) or card.recipe.arguments.get("stages")
         assert card.recipe.train in DATASETS and card.recipe.train in card.trained_on
     if card.weights:
         assert card.weights.source.startswith("https://")
@@ -559,3 +566,219 @@ def test_the_cards_of_the_manual_are_cards(write: Write) -> None:
     assert (detector.weights.sha256, detector.trained_on, detector.selected_on) == (None, ("our-calls",), ())
     assert (detector.notes, detector.published) == ((), ())
     assert dataset.arguments == {"file": "our-calls/list.csv"}
+
+
+# Models of the hub that have no card
+
+
+def test_a_model_of_the_hub_is_a_detector_by_its_name() -> None:
+    """`hf:org/name` gives a card made on the spot: whole files at 16 kHz, threshold 0, a folder that can be fetched."""
+    card = DETECTORS["hf:some-org/some_model.v2"]
+    assert isinstance(card, DetectorCard) and card.name == "hf:some-org/some_model.v2"
+    assert card.model == "bench.models.native:NativeClassifier" and card.arguments == {}
+    assert (card.audio.rate, card.audio.window, card.audio.epsilon) == (16_000, "whole", None)
+    assert card.weights is not None and card.weights.fetchable and card.weights.hub is not None
+    assert card.weights.file == card.weights.hub.repo == "some-org/some_model.v2"
+    assert card.weights.source == "https://huggingface.co/some-org/some_model.v2"
+    assert (card.licence, card.weights.licence) == ("see the model card", "see the model card")
+    assert card.decision is not None and (card.decision.column, card.decision.threshold) == ("score", 0.0)
+    assert (card.trained_on, card.selected_on, card.published, card.parameters) == ((), (), (), None)
+    assert model_version(card.model, card.name) >= 1
+    _check_texts(card)
+
+
+def test_models_of_the_hub_are_chosen_by_name_alone() -> None:
+    """Beside other names and in comma lists; they are in no list, in no glob and not part of `all`."""
+    assert DETECTORS.select(["random,hf:org/one", "hf:org/two"]) == {
+        "random": True,
+        "hf:org/one": True,
+        "hf:org/two": True,
+    }
+    assert "hf:org/one" in DETECTORS and "hf:org/one" not in DETECTORS.names
+    assert not [name for name in (*DETECTORS.cards, *DETECTORS.select(["all"])) if name.startswith("hf:")]
+    for glob in ("hf:*", "hf:org/*", "hf:org/on?"):
+        with pytest.raises(UsageError, match=re.escape(f"no detector fits '{glob}'")):
+            DETECTORS.select([glob])
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "hf:",
+        "hf:name",
+        "hf:org/",
+        "hf:/name",
+        "hf:org/name/more",
+        "hf:../name",
+        "hf:org/..",
+        "hf:.org/name",
+        "hf:-org/name",
+        "hf:org/na me",
+        "hf:org\\name",
+        "hf:org/name:100",
+        "hf:org/name@main",
+        "hf:örg/name",
+        "hf:org/name\n",
+        "hf:org/" + "n" * 120,
+    ],
+)
+def test_what_is_no_repository_is_no_model_of_the_hub(name: str) -> None:
+    """A name that could lead elsewhere, or is not `organisation/model`, is an error with the form that is meant."""
+    assert name not in DETECTORS
+    with pytest.raises(UsageError) as caught:
+        _ = DETECTORS[name]
+    assert caught.value.what == f"{name!r} names no model of the hub"
+    assert caught.value.remedy == "write hf:<organisation>/<model>, as in the address of its page"
+
+
+def test_the_hub_has_no_datasets() -> None:
+    """`hf:` means something among detectors only."""
+    assert "hf:org/name" not in DATASETS
+    with pytest.raises(UsageError, match="no dataset is called 'hf:org/name'"):
+        _ = DATASETS["hf:org/name"]
+
+
+def test_a_card_may_extend_a_model_of_the_hub(write: Write) -> None:
+    """The way to say which label is bona fide: a name, the model it extends, the label."""
+    text = "name: own\nextends: hf:org/name\ntitle: Own\narguments: {bona_fide: LABEL_1}\n"
+    folder = write(own=text)
+    own, made = registry.detectors(folder)["own"], DETECTORS["hf:org/name"]
+    assert (own.title, own.arguments, own.notes) == ("Own", {"bona_fide": "LABEL_1"}, ())
+    assert (own.model, own.audio, own.weights, own.decision) == (made.model, made.audio, made.weights, made.decision)
+    assert "own" not in registry.datasets(folder)
+    error = refusal(write(own=text.replace("org/name", "name")))
+    assert error.what == "`extends`: no detector is called 'hf:name'" and str(error.where).endswith("own.yaml, line 2")
+
+
+def test_a_users_card_goes_before_the_made_one(write: Write) -> None:
+    """Who gives a model of the hub a card of the same name means that card."""
+    card = registry.detectors(write(own=OWN.replace("own", "hf:org/name", 1)))["hf:org/name"]
+    assert (card.title, card.audio.window) == ("Own", "none")
+
+
+# Facts on cards
+
+# Training corpora without a dataset card. A name that is in neither list is misspelt, or new: then it belongs here.
+WITHOUT_CARD = {
+    "aishell3",
+    "asvspoof5",
+    "cfad",
+    "cnceleb2",
+    "codecfake-wu",
+    "codecfake-xie",
+    "common-voice",
+    "cvoicefake",
+    "decro",
+    "dfadd",
+    "diffssd",
+    "diffuse-or-confuse",
+    "dsd",
+    "fleurs",
+    "fleurs-r",
+    "habla",
+    "libritts",
+    "libritts-r",
+    "libritts-vocoded",
+    "ljspeech",
+    "mls",
+    "ravdess",
+    "spoofceleb",
+    "voicemos",
+    "voxceleb2",
+    "voxceleb2-vocoded",
+    "wavefake",
+}
+
+
+def _checkpoints(card: DetectorCard) -> list[Weights]:
+    """Everything that somebody else made and the detector is built from."""
+    started_from = card.recipe.start.values() if card.recipe else ()
+    return [*([card.weights] if card.weights else []), *started_from]
+
+
+@pytest.mark.parametrize("name", DETECTORS.names)
+def test_parameters_are_those_of_the_network(name: str) -> None:
+    """Counted on the network as the card builds it; of a detector without parameters, what its training stores."""
+    card = DETECTORS[name]
+    if hasattr(resolve_model(card.model, name), "from_folder"):
+        assert card.parameters is None  # the architecture comes with the weights
+        return
+    with torch.device("meta"):
+        model = build_model(card.model, card.arguments, name)
+    counts = [
+        sum(tensor.numel() for tensor in tensors) for tensors in (model.parameters(), model.state_dict().values())
+    ]
+    assert card.parameters == (counts[0] or counts[1])
+
+
+@pytest.mark.parametrize("name", DETECTORS.names)
+def test_training_corpora_are_known(name: str) -> None:
+    """Each has a dataset card or is one of the corpora above; whoever has weights or a recipe says or does not know."""
+    card = DETECTORS[name]
+    assert {*card.trained_on, *card.selected_on} <= {*DATASETS.names, *WITHOUT_CARD}
+    assert len(set(card.trained_on)) == len(card.trained_on) and len(set(card.selected_on)) == len(card.selected_on)
+    if card.trained_on:
+        assert card.weights or card.recipe
+    elif card.weights or card.recipe:
+        assert any("not stated" in text or "not known" in text for text in (*card.notices, *card.notes))
+
+
+def test_no_corpus_without_a_card_is_left_over() -> None:
+    """The list above is no longer than the cards need, and none of its names has got a card meanwhile."""
+    used = {corpus for card in DETECTORS.cards.values() for corpus in (*card.trained_on, *card.selected_on)}
+    assert used - set(DATASETS.names) == WITHOUT_CARD
+
+
+@pytest.mark.parametrize("name", DETECTORS.names)
+def test_licences_and_what_they_forbid_are_told(name: str) -> None:
+    """Code and weights say their licence; weights without one, or not for commercial use, come with a notice."""
+    card = DETECTORS[name]
+    assert all(text.strip() for text in (card.licence, *(weights.licence for weights in _checkpoints(card))))
+    notices = " ".join(card.notices)
+    for weights in _checkpoints(card):
+        if NON_COMMERCIAL.search(weights.licence):
+            assert NON_COMMERCIAL.search(notices)
+        if NO_LICENCE.search(weights.licence):
+            assert "licence" in notices
+    for notice in card.notices:
+        assert notice == " ".join(notice.split()) and notice.endswith(".")
+
+
+@pytest.mark.parametrize("name", DETECTORS.names)
+def test_published_numbers_have_a_trial_list_and_a_source(name: str) -> None:
+    """A known dataset, a number that can be an error rate, and who says so."""
+    for published in DETECTORS[name].published:
+        assert published.dataset in DATASETS
+        assert 0 < published.eer < 50.5
+        assert published.f1 is None or published.f1 > 0
+        assert published.source == " ".join(published.source.split())
+
+
+def test_scores_and_decisions_of_the_literature() -> None:
+    """The thresholds and windows of the authors: what is easily taken from the wrong detector."""
+    sls, anti = DETECTORS["xlsr-sls-v2"], DETECTORS["antideepfake-wav2vec-small-nda"]
+    assert sls.decision and sls.decision.column == "score"
+    assert math.exp(sls.decision.threshold) == pytest.approx(0.5, rel=1e-15)
+    assert (sls.audio.window, sls.audio.samples, sls.audio.epsilon) == ("tile", 64_600, None)
+    assert anti.decision and (anti.decision.column, anti.decision.threshold) == ("score", 0.0)
+    assert (anti.audio.window, anti.audio.samples, anti.audio.epsilon) == ("whole", None, 1e-5)
+    graph = DETECTORS["ssl-aasist-df"]
+    assert graph.decision and (graph.decision.column, graph.decision.threshold) == ("margin", 0.0)
+    assert graph.audio == sls.audio
+
+
+def test_every_antideepfake_checkpoint_is_its_own() -> None:
+    """Seven backbones with and without augmentation, each from the repository of its name, none from another's file."""
+    cards = {name: card for name, card in DETECTORS.cards.items() if name.startswith("antideepfake-")}
+    bases = ("hubert-xlarge", "mms-1b", "mms-300m", "wav2vec-large", "wav2vec-small", "xls-r-1b", "xls-r-2b")
+    assert set(cards) == {f"antideepfake-{base}{nda}" for base in bases for nda in ("", "-nda")}
+    for name, card in cards.items():
+        base, nda = re.fullmatch(r"antideepfake-(.*?)(-nda)?", name).groups()  # type: ignore[union-attr]
+        repo = f"{base}-anti-deepfake{nda or ''}"
+        assert card.weights and card.weights.hub and card.weights.file == f"{repo}/model.safetensors"
+        assert (card.weights.hub.repo, card.weights.hub.path) == (f"nii-yamagishilab/{repo}", "model.safetensors")
+        assert card.weights.source.endswith(f"/nii-yamagishilab/{repo}")
+        assert not nda or card.weights.aliases == ()
+        assert card.arguments == cards[f"antideepfake-{base}"].arguments
+    aliases = [alias for card in cards.values() if card.weights for alias in card.weights.aliases]
+    assert len(set(aliases)) == len(aliases) == 7

@@ -16,13 +16,15 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from bench.errors import CardError, WeightsError
+
+if TYPE_CHECKING:
+    from transformers import Wav2Vec2Model
 
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 RECEPTIVE_FIELD = 400  # samples
@@ -49,9 +51,11 @@ class Architecture:
     taps: int = 128
     groups: int = 16
 
-    def config(self) -> Wav2Vec2Config:
-        """The configuration of transformers: evaluation as the authors do, so nothing is dropped or masked."""
-        return Wav2Vec2Config(
+    def network(self) -> Wav2Vec2Model:
+        """Transformers' model, with random weights: as the authors evaluate, so nothing is dropped or masked."""
+        from transformers import Wav2Vec2Config, Wav2Vec2Model  # seconds: not for listing cards
+
+        config = Wav2Vec2Config(
             num_hidden_layers=self.layers,
             hidden_size=self.width,
             intermediate_size=self.feed_forward,
@@ -71,6 +75,7 @@ class Architecture:
             layerdrop=0.0,
             attn_implementation="sdpa",  # type: ignore[call-arg]  # taken by the base class
         )
+        return Wav2Vec2Model(config)
 
 
 SIZES = {
@@ -114,7 +119,7 @@ class Backbone(nn.Module):
         full = architecture(size)
         self.architecture = replace(full, layers=full.layers if layers is None else layers)
         with torch.device("meta"):
-            source = Wav2Vec2Model(self.architecture.config())
+            source = self.architecture.network()
         self.feature_extractor = source.feature_extractor
         self.feature_projection = source.feature_projection
         self.encoder = source.encoder
@@ -124,7 +129,7 @@ class Backbone(nn.Module):
         """Random weights as transformers draws them, without touching the global random state."""
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            source = Wav2Vec2Model(self.architecture.config())
+            source = self.architecture.network()
         self.load_state_dict(source.state_dict(), assign=True)
 
     def names_in(self, keys: Collection[str]) -> tuple[dict[str, str], set[str]]:

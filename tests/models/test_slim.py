@@ -15,7 +15,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from transformers import Wav2Vec2Model
 
 from bench import registry, weights
 from bench.errors import CardError, DataError, UsageError, WeightsError
@@ -130,7 +129,7 @@ def cosine_distance(a: Array, b: Array) -> float:
 def test_layers_are_blocks_counted_from_0(layers: list[int], hidden_states: tuple[int, ...]) -> None:
     """Layer i is the output of block i, `hidden_states[i + 1]` of transformers; the features are the plain mean."""
     side = build(style_layers=layers).style
-    full = Wav2Vec2Model(architecture(TINY).config())
+    full = architecture(TINY).network()
     full.train(False)
     full.load_state_dict(side.encoder.state_dict(), strict=False)
     wave = noise(2, SAMPLES)
