@@ -18,6 +18,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 
 class BenchError(Exception):
@@ -86,17 +87,8 @@ class AudioError(DataError):
 class DownloadError(BenchError):
     """What cannot be downloaded. `status` and `code` are the server's words: http, and the hub's `X-Error-Code`."""
 
-    def __init__(
-        self,
-        what: str,
-        *,
-        where: str | Path | None = None,
-        line: int | None = None,
-        remedy: str | None = None,
-        status: int | None = None,
-        code: str = "",
-    ) -> None:
-        super().__init__(what, where=where, line=line, remedy=remedy)
+    def __init__(self, what: str, *, status: int | None = None, code: str = "", **about: Any) -> None:
+        super().__init__(what, **about)
         self.status, self.code = status, code
 
 

@@ -8,10 +8,18 @@ weights loaded strictly. What its `forward` takes follows from the card's audio 
 
 It returns float scores (B,), higher = more bona fide, or an `Output`. Raw logits or log-probabilities: a saturated
 probability loses the order of the confident trials. A score must not depend on the rest of its batch: with `whole`,
-row b is zero behind `lengths[b]` and the detector masks. Shapes of tile and pad are (B, samples) and need no mask.
+row b is zero behind `lengths[b]` and the detector masks, or takes one length at a time (`bench.models.batching`).
+Shapes of tile and pad are (B, samples) and need no mask.
+
+Optional, for checkpoints that others wrote:
+
+    infer(tensors) -> arguments      class method: what a card leaves out and a checkpoint tells, e.g. its size
+    names_in(keys) -> names, unused  own name -> name in a file with these keys; keys that may be left out
+    from_folder(folder, **arguments) class method, instead of both: the detector of a folder of the model hub
 
 A detector that is trained here without a gradient also has `fit(utterances, seed, **recipe.arguments)`, see
-`bench.training`. `version` (class attribute, int) goes up whenever the code changes a score: it is part of the key.
+`bench.training`; one that will be trained with a gradient has `trainable(stage)` and `loss(stage, wave, labels)`, see
+`bench.models.slim`. `version` (class attribute, int) goes up whenever the code changes a score: it is part of the key.
 """
 
 from __future__ import annotations
