@@ -14,7 +14,7 @@ import pickle
 import re
 import warnings
 import zipfile
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from functools import cached_property
@@ -162,11 +162,21 @@ class _Inert:
     def __setstate__(self, state: object) -> None: ...
 
 
-# What trainers keep beside the tensors. None of it is imported or called: each name stands for `_Inert`.
+# What trainers keep beside the tensors. None of it is imported or called: each name stands for `_stand_in` of it.
 _CONFIGURATION = re.compile(
     r"(omegaconf|fairseq|hydra|argparse|typing|enum|pathlib|numpy|_codecs|collections|pytorch_lightning|lightning)\..+"
+    r"|builtins\.(dict|list|tuple|int|float|str|bool|Ellipsis)"  # types that omegaconf notes of its values
 )
 _REFUSED = re.compile(r"GLOBAL (\S+)")
+
+
+def _stand_in(name: str) -> tuple[Callable[..., object], str]:
+    # Torch fills mappings only, and a defaultdict is filled.
+    return (_empty if name == "collections.defaultdict" else _Inert), name
+
+
+def _empty(*_: object) -> dict[object, object]:
+    return {}
 
 
 def _read_torch(path: Path) -> Any:
@@ -174,18 +184,19 @@ def _read_torch(path: Path) -> Any:
     inert: set[str] = set()
     while True:
         try:
-            with warnings.catch_warnings(), torch.serialization.safe_globals([(_Inert, name) for name in inert]):
+            with warnings.catch_warnings(), torch.serialization.safe_globals(list(map(_stand_in, inert))):
                 warnings.simplefilter("ignore")  # of pickle protocols, sparse tensors, ...: no hint helps
                 # Mapped: an optimiser's state, three times the weights, is then never read.
                 return torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
         except pickle.UnpicklingError as error:
-            asked = _REFUSED.search(str(error))
-            if asked and _CONFIGURATION.fullmatch(asked[1]) and asked[1] not in inert:
-                inert.add(asked[1])
+            found = _REFUSED.search(str(error))
+            asked = "" if found is None else found[1] if "." in found[1] else f"builtins.{found[1]}"
+            if _CONFIGURATION.fullmatch(asked) and asked not in inert:
+                inert.add(asked)
                 continue
             what = "not a file of plain tensors: a damaged download, or a pickle of another kind"
             if asked:
-                what = f"refused: this file is a pickle that asks for {asked[1]}; it may run code when loaded"
+                what = f"refused: this file is a pickle that asks for {asked}; it may run code when loaded"
             remedy = "get the weights as plain tensors or safetensors from their publisher"
             raise WeightsError(what, where=path, remedy=remedy) from None
         except Exception as error:  # whatever a damaged file makes the reader stumble over, it is not a checkpoint
