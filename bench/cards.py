@@ -60,6 +60,7 @@ class AudioRecipe(Fields):
 
 
 _PART = r"[^/\\\x00-\x1f.][^/\\\x00-\x1f]*"  # of a path, inside the folder it is meant for
+_FILE = rf"^{_PART}(/{_PART})*$"
 _URL = r"^(https://|http://(127\.0\.0\.1|localhost)[:/])"  # in the clear only from this machine
 
 
@@ -87,12 +88,12 @@ class Weights(Fields):
             `member` is the file inside an archive.
     """
 
-    file: str = Field(pattern=rf"^{_PART}(/{_PART})?$")
-    aliases: tuple[str, ...] = ()
+    file: str = Field(pattern=_FILE)
+    aliases: tuple[Annotated[str, Field(pattern=_FILE)], ...] = ()
     source: str
     hub: Hub | None = None
     url: str | None = Field(default=None, pattern=_URL)
-    member: str | None = Field(default=None, pattern=rf"^{_PART}(/{_PART})*$")
+    member: str | None = Field(default=None, pattern=_FILE)
     sha256: str | None = Field(default=None, pattern="^[0-9a-f]{64}$")
     licence: str
 
@@ -132,13 +133,17 @@ class Decision(Fields):
 
 
 class Published(Fields):
-    """A number somebody published; `eer` and `f1` in percent and as a fraction, as printed there."""
+    """A number somebody published; `eer` and `f1` in percent and as a fraction, as printed there.
+
+    comparable: whether it is of this system, the trials of `dataset` and this measure; where not, `note` says why.
+    """
 
     dataset: str
     eer: float = Field(ge=0, le=100)
     f1: float | None = Field(default=None, ge=0, le=1)
     source: str
     note: str = ""
+    comparable: bool = True
 
 
 # Names are chosen by name, by glob and in comma lists: what means something there is no part of one.
@@ -148,7 +153,7 @@ RESERVED = re.compile(r"all|.*:\d+")  # the listed ones, and a sample of NAME
 
 def check_name(name: str) -> None:
     """Raises UsageError for what cannot be the name of a detector or a dataset."""
-    if RESERVED.fullmatch(name) or not re.match(NAME, name):
+    if RESERVED.fullmatch(name) or not re.fullmatch(NAME, name):
         raise UsageError(
             f"{name!r} cannot be a name",
             remedy="leave out spaces, commas, `=`, `*`, `?` and brackets; `all` and `NAME:100` mean something else",
@@ -206,7 +211,7 @@ class Archive(Fields):
     file: str = Field(pattern=rf"^{_PART}$")
     url: str | None = Field(default=None, pattern=_URL)
     hub: Hub | None = None
-    folder: str = Field(pattern=rf"^{_PART}(/{_PART})*$")
+    folder: str = Field(pattern=_FILE)
     unpack: bool = True
     bytes: int | None = Field(default=None, ge=1)
     md5: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
@@ -216,6 +221,8 @@ class Archive(Fields):
     def _one_source(self) -> Archive:
         if (self.url is None) == (self.hub is None):
             raise ValueError("give one of `url` and `hub`")
+        if self.hub and not self.hub.path:
+            raise ValueError("`hub` of an archive needs the `path` of a file")
         return self
 
 

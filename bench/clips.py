@@ -29,7 +29,7 @@ from bench.errors import BenchError, Blocked, CardError, DataError, UsageError
 from bench.matrix import Planned
 from bench.progress import Display
 from bench.results import Comparison, Scale
-from bench.scoring import Failed, plan_batches, score_trials
+from bench.scoring import Failed, plan_batches, resolve_model, score_trials
 from bench.store import Cell, Store
 from bench.trials import AUDIO_SUFFIXES
 from bench.workspace import Workspace
@@ -56,6 +56,7 @@ class ClipScore:
     score: a raw logit, higher = more bona fide. extras: further columns of the detector.
     decision: at the threshold of the detector's card; None where that has none, or names a column that is not there.
     seconds: of the file, None where the detector does not open it. recipe: what the detector is given of a file.
+    extracted: a feature extractor of its own, which may cut, is between that and the network.
     """
 
     file: str
@@ -65,6 +66,7 @@ class ClipScore:
     decision: Literal["bona fide", "spoof"] | None
     seconds: float | None
     recipe: AudioRecipe
+    extracted: bool
     comparisons: tuple[Comparison, ...] = ()
 
     @property
@@ -72,6 +74,8 @@ class ClipScore:
         """The part of the file that the detector was given, in words."""
         if self.seconds is None or not self.recipe.decodes:
             return "its header" if self.recipe.window == "facts" else "none of it"
+        if self.extracted:
+            return "what its feature extractor takes"
         window = self.recipe.samples
         samples = math.ceil(self.seconds * self.recipe.rate - 1e-6)  # as resampled
         if window is None or samples == window:
@@ -264,7 +268,8 @@ def _clip_score(card: DetectorCard, row: Mapping[Any, Any]) -> ClipScore:
     if card.decision is not None and card.decision.column in values:
         decision = "bona fide" if values[card.decision.column] > card.decision.threshold else "spoof"
     seconds = None if math.isnan(row["seconds"]) else float(row["seconds"])
-    return ClipScore(row["trial"], card.name, values.pop("score"), values, decision, seconds, card.audio)
+    extracted = hasattr(resolve_model(card.model, card.name), "from_folder")
+    return ClipScore(row["trial"], card.name, values.pop("score"), values, decision, seconds, card.audio, extracted)
 
 
 def _comparable(cells: Iterable[Cell], pair: Planned, wanted: Collection[str]) -> list[Cell]:

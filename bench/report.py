@@ -27,7 +27,7 @@ STYLE = "style.css"
 
 # How licences that forbid commercial use are spelt: CC-BY-NC-4.0, "non-commercial", "research only".
 NON_COMMERCIAL = re.compile(r"\bnc\b|non-?\s?commercial|research[- ]only", re.IGNORECASE)
-NO_LICENCE = re.compile(r"\b(no licen[cs]e|none|unclear|unknown)\b", re.IGNORECASE)
+NO_LICENCE = re.compile(r"\b(no licen[cs]e|none|unclear|unknown|not stated|see the model card)\b", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -156,13 +156,12 @@ def _badges(manifest: Mapping[str, Any]) -> Iterable[Badge]:
     weights = detector.get("weights") or {}
     notices = detector.get("notices") or ()
     licences = [text for text in (detector.get("licence"), weights.get("licence")) if text]
-    if any(NON_COMMERCIAL.search(text) for text in (*licences, *notices)):
+    if any(NON_COMMERCIAL.search(text) for text in licences):
         yield Badge("non-commercial", "the licence of the code or the weights forbids commercial use")
     if any(NO_LICENCE.search(text) for text in licences):
         yield Badge("no clear licence", "code or weights were published without a clear licence")
     for notice in notices:
-        if "patent" in notice.casefold():
-            yield Badge("patent", notice)
+        yield Badge("patent" if "patent" in notice.casefold() else "notice", notice)
     if weights.get("trained"):
         yield Badge("trained here", "the weights were made by this harness from the recipe of the card")
         for warning in (weights.get("train_list") or {}).get("warnings", ()):

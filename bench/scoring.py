@@ -61,6 +61,8 @@ class Scorer:
                 raise WeightsError(error.what, where=self.weights, remedy=weights.MISMATCH) from None
         else:
             model = build_model(self.model, self.arguments, self.name)
+            if any(parameter.is_meta for parameter in model.parameters()):
+                raise CardError("this detector scores with weights only", where=f"detector card {self.name}")
         return model.eval().to(device)
 
 

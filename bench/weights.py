@@ -28,6 +28,7 @@ import torch
 from bench.cards import Weights
 from bench.errors import MissingWeights, WeightsError
 
+SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")  # of a hub folder, with its weights
 MISMATCH = "check that the card's `model`, `arguments` and `weights` belong together"
 FLOATS = {torch.float16, torch.bfloat16, torch.float32, torch.float64}
 
@@ -73,7 +74,12 @@ def find(wanted: Weights, folders: Sequence[Path], needed_by: str) -> Checkpoint
             where=strangers[0],
             remedy=f"download it again from {wanted.source}, or make a card of your own for these weights",
         )
-    by_hand = f"download {wanted.file} from {wanted.source} to {folders[0] / wanted.file}"
+    what = wanted.file
+    if wanted.member:
+        what = f"the archive with {wanted.member}"
+    elif wanted.hub and not wanted.hub.path:
+        what = f"{', '.join(SETTINGS)} and the weights (*.safetensors, else pytorch_model.bin)"
+    by_hand = f"download {what} from {wanted.source} to {folders[0] / wanted.file}"
     fetch = f"`bench fetch detectors {needed_by}`, or " if wanted.fetchable else ""
     raise MissingWeights(
         f"the weights {wanted.file} are not here (searched {', '.join(map(str, folders))})",
@@ -94,8 +100,8 @@ def _candidates(wanted: Weights, folders: Sequence[Path]) -> Iterator[Path]:
 def sha256_of(path: Path) -> str:
     """Sha256 (hex) of a file, or of `name sha256` lines of the files of a hub folder that a model is loaded from."""
     if path.is_dir():
-        files = sorted(file for file in path.iterdir() if file.suffix in (".json", ".safetensors", ".bin"))
-        lines = "".join(f"{file.name} {sha256_of(file)}\n" for file in files if file.is_file())
+        files = [path / name for name in SETTINGS if (path / name).is_file()] + _weights_files(path)
+        lines = "".join(f"{file.name} {sha256_of(file)}\n" for file in sorted(files))
         return hashlib.sha256(lines.encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -104,8 +110,8 @@ def sha256_of(path: Path) -> str:
 def read(path: Path) -> dict[str, torch.Tensor]:
     """The tensors of a checkpoint by key, on the CPU.
 
-    Safetensors, a torch file of any age, a folder of the hub. What a trainer packed around the tensors (fairseq's
-    `model`, Lightning's `state_dict`, DataParallel's `module.`) is taken off.
+    Safetensors, a torch file of any age, a folder of the hub; of what a trainer writes the part with the tensors
+    (fairseq's `model`, Lightning's `state_dict`).
 
     Raises:
         WeightsError: not a checkpoint, not a mapping of names to tensors, or a pickle that would execute something.
@@ -116,24 +122,27 @@ def read(path: Path) -> dict[str, torch.Tensor]:
             content = content[inner]
     if not isinstance(content, Mapping) or not all(isinstance(k, str) and _is_plain(v) for k, v in content.items()):
         raise WeightsError("not a mapping of names to tensors", where=path, remedy="save the model's state_dict alone")
-    prefix = _wrapping(content.keys())
-    return {key.removeprefix(prefix): _owned(value) for key, value in content.items()}
+    return {key: _owned(value) for key, value in content.items()}
+
+
+def _weights_files(folder: Path) -> list[Path]:
+    """The files of a hub folder that hold its weights: one, or those that its index names."""
+    for name in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / name).is_file():
+            return [folder / name]
+        if (index := folder / f"{name}.index.json").is_file():
+            return [folder / part for part in _indexed(index)]
+    raise WeightsError("no weights in this folder", where=folder, remedy="fetch model.safetensors")
 
 
 def _read_folder(folder: Path) -> dict[str, Any]:
-    """A hub folder's weights: one file, or those that its index names."""
-    for name in ("model.safetensors", "pytorch_model.bin"):
-        if (folder / name).is_file():
-            return dict(_read_file(folder / name))
-        if (index := folder / f"{name}.index.json").is_file():
-            return {key: value for part in _indexed(index) for key, value in _read_file(folder / part).items()}
-    raise WeightsError("no weights in this folder", where=folder, remedy="fetch model.safetensors")
+    return {key: value for part in _weights_files(folder) for key, value in _read_file(part).items()}
 
 
 def _indexed(index: Path) -> list[str]:
     try:
         names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        if all(Path(name).name == name for name in names):
+        if all(re.fullmatch(r"\w[\w.-]*", name, re.ASCII) for name in names):
             return names
     except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         pass  # told below, as names that lead elsewhere are
@@ -165,8 +174,10 @@ class _Inert:
 # What trainers keep beside the tensors. None of it is imported or called: each name stands for `_stand_in` of it.
 _CONFIGURATION = re.compile(
     r"(omegaconf|fairseq|hydra|argparse|typing|enum|pathlib|numpy|_codecs|collections|pytorch_lightning|lightning)\..+"
-    r"|builtins\.(dict|list|tuple|int|float|str|bool|Ellipsis)"  # types that omegaconf notes of its values
+    r"|builtins\.(dict|list|tuple|int|float|str|bool|bytes|range|slice|frozenset|Ellipsis)|_operator\.getitem"
+    r"|datetime\..+"  # types that omegaconf notes of its values, and subscripts of types
 )
+MOST_NAMES = 200  # of configuration in one file: each costs another reading of its pickle
 _REFUSED = re.compile(r"GLOBAL (\S+)")
 
 
@@ -191,7 +202,7 @@ def _read_torch(path: Path) -> Any:
         except pickle.UnpicklingError as error:
             found = _REFUSED.search(str(error))
             asked = "" if found is None else found[1] if "." in found[1] else f"builtins.{found[1]}"
-            if _CONFIGURATION.fullmatch(asked) and asked not in inert:
+            if _CONFIGURATION.fullmatch(asked) and asked not in inert and len(inert) < MOST_NAMES:
                 inert.add(asked)
                 continue
             what = "not a file of plain tensors: a damaged download, or a pickle of another kind"
@@ -212,21 +223,23 @@ def _is_plain(value: object) -> bool:
         isinstance(value, torch.Tensor)
         and value.layout == torch.strided
         and value.device.type == "cpu"
-        and not value.is_quantized
+        and not (value.is_quantized or value.is_nested)
     )
 
 
 _WRAPPER = re.compile(r"module\.|_orig_mod\.|model\.")
 
 
-def _wrapping(keys: Collection[str]) -> str:
-    """What wrappers (DataParallel, torch.compile, a Lightning module) put before every key."""
-    prefix = ""
-    while match := _WRAPPER.match(next(iter(keys), ""), len(prefix)):
-        if not all(key.startswith(prefix + match[0]) for key in keys):
+def _unwrapped(tensors: Mapping[str, torch.Tensor], own: Collection[str]) -> Mapping[str, torch.Tensor]:
+    """Without what wrappers (DataParallel, torch.compile, a Lightning module) put before every key.
+
+    A model's own names stay, though they may begin like that.
+    """
+    while not tensors.keys() & set(own) and (match := _WRAPPER.match(next(iter(tensors), ""))):
+        if not all(key.startswith(match[0]) for key in tensors):
             break
-        prefix += match[0]
-    return prefix
+        tensors = {key.removeprefix(match[0]): value for key, value in tensors.items()}
+    return tensors
 
 
 def _owned(value: torch.Tensor) -> torch.Tensor:
@@ -241,19 +254,22 @@ def load_into(model: torch.nn.Module, tensors: Mapping[str, torch.Tensor], path:
     """Load a checkpoint strictly: every tensor of the model from the file, every tensor of the file into the model.
 
     A model that was released under other names has `names_in(keys)`: its own names -> those in a file with these keys,
-    and the keys that may be left out. Errors speak of tensors as the file does. `path` is for the errors.
+    and the keys that may be left out. Wrappers (DataParallel's `module.`) are taken off first. Errors speak of tensors
+    as the file does. `path` is for the errors.
 
     Raises:
         WeightsError: keys that are missing or left over, other shapes or types, tensors that are not finite.
     """
     wanted = model.state_dict()
+    tensors = _unwrapped(tensors, wanted)
     names, unused = dict(zip(wanted, wanted, strict=True)), set[str]()
     if names_in := getattr(model, "names_in", None):
         names, unused = names_in(tensors.keys())
     common = {own: name for own, name in names.items() if name in tensors}
     shape = {own for own, name in common.items() if wanted[own].shape != tensors[name].shape}
     kind = {own for own, name in common.items() if not _converts(tensors[name].dtype, wanted[own].dtype)}
-    fitting = {own: tensors[common[own]].to(wanted[own].dtype) for own in common.keys() - shape - kind}
+    # An expanded tensor is written out now that its shape is the model's.
+    fitting = {own: tensors[common[own]].to(wanted[own].dtype).contiguous() for own in common.keys() - shape - kind}
     problems = [
         *_named("missing", names.values() - tensors.keys()),
         *_named("unknown", tensors.keys() - names.values() - unused),

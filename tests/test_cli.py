@@ -126,8 +126,9 @@ def test_all_runs_what_can_run_and_tells_the_rest(shared: Path) -> None:
     assert "training lfcc-gmm on asvspoof2019-la-train" in ran.stderr
     assert in_order(
         ran.stdout,
-        "aasist on itw:30: blocked: the weights AASIST.pth are not here",
-        "remedy: `bench fetch detectors aasist`, or download AASIST.pth from https://github.com/clovaai/aasist",
+        "aasist* (2), antideepfake-* (14)",
+        "on itw:30: blocked: the weights are not here",
+        "remedy: `bench fetch detectors 'aasist*' 'antideepfake-*'",
     )
     told = cells()
     finished = {name for name, cell in told.items() if cell["status"] == "complete"}

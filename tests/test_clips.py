@@ -636,7 +636,7 @@ def test_hundreds_of_files(world: World, elsewhere: Path) -> None:
 
 def test_a_score_that_is_compared_with_nothing() -> None:
     """Decision, dataset, EER and shares are dashes."""
-    bare = ClipScore("a.wav", "det", 1.0, {}, None, None, card().audio)
+    bare = ClipScore("a.wav", "det", 1.0, {}, None, None, card().audio, extracted=False)
     table = list(clips.blocks(Clips([bare], [], [])))[1]
     with terminal.out.capture() as captured:
         terminal.out.print(table)

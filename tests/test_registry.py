@@ -359,8 +359,8 @@ def test_weights_and_recipe_exclude_each_other(write: Write) -> None:
     assert "`weights` (released) and `recipe` (trained here) exclude each other" in refusal(write(own=both)).what
 
 
-@pytest.mark.parametrize("file", ["a/b/c.pth", "../b.pth", "/b.pth", "a/../b", "a/", "..\\b.pth", "", "a\nb"])
-def test_a_weights_file_is_a_name_and_at_most_its_folder(write: Write, file: str) -> None:
+@pytest.mark.parametrize("file", ["../b.pth", "/b.pth", "a/../b", "a/", "..\\b.pth", "", "a\nb"])
+def test_a_weights_file_is_a_name_below_the_weights_folders(write: Write, file: str) -> None:
     """No path leads out of the weights folders."""
     text = OWN + f"weights: {{file: {file!r}, source: b, licence: c}}\n".replace("'", '"')
     assert refusal(write(own=text)).what.startswith("`weights.file`: String should match pattern")

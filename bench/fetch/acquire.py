@@ -22,7 +22,7 @@ from bench.fetch import hub
 from bench.fetch.archives import take, unpack
 from bench.fetch.download import CHUNK, Arrived, Remote, download
 from bench.progress import Display
-from bench.weights import sha256_of
+from bench.weights import SETTINGS, sha256_of
 
 SHELF = ".archives"  # in the weights folder: archives that single files are taken from
 
@@ -91,9 +91,9 @@ def _model_folder(source: Weights, repository_of: Hub, place: Path, display: Dis
     """All that a model of the hub is loaded from: into a folder beside its place, which is renamed when it is whole."""
     repository = hub.look_up(repository_of, display)
     names = hub.of_a_model(repository.files)
-    loaded = [name for name in names if name not in hub.CONFIGURATION]
-    if hub.CONFIGURATION[0] not in names or not loaded:
-        what = f"no {hub.CONFIGURATION[0]} beside weights in {repository_of.repo}"
+    loaded = [name for name in names if name not in SETTINGS]
+    if SETTINGS[0] not in names or not loaded:
+        what = f"no {SETTINGS[0]} beside weights in {repository_of.repo}"
         raise WeightsError(what, where=repository.page, remedy="name the file as `path` of `hub` on the card")
     staging = place.with_name(f"{place.name}.part")
     files: list[dict[str, Any]] = []

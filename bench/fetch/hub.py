@@ -21,9 +21,9 @@ from bench.errors import DownloadError
 from bench.fetch.download import Remote
 from bench.fetch.transport import PASSING, TIMEOUT, Passing, patiently
 from bench.progress import Display
+from bench.weights import SETTINGS
 
 # What a model of the transformers library is loaded from; nothing that runs.
-CONFIGURATION = ("config.json", "preprocessor_config.json")
 SAFETENSORS = re.compile(r"[\w.-]+\.safetensors|model\.safetensors\.index\.json")
 PICKLE = "pytorch_model.bin"
 
@@ -76,6 +76,8 @@ def _info(api: huggingface_hub.HfApi, hub: Hub) -> huggingface_hub.ModelInfo | h
     except OfflineModeIsEnabled:
         remedy = "unset HF_HUB_OFFLINE to download"
         raise DownloadError("the hub is switched off here", where=page(hub), remedy=remedy) from None
+    except (TypeError, AttributeError, NameError, LookupError):  # a defect is no network
+        raise
     except Exception as error:  # the errors of the http library below, another one in each release of the hub's
         raise Passing(f"the hub cannot be reached ({type(error).__name__})") from None
 
@@ -86,7 +88,7 @@ def of_a_model(names: Collection[str]) -> list[str]:
     Weights are safetensors where there are any, else the one pickle, which is read as plain tensors.
     """
     weights = sorted(name for name in names if SAFETENSORS.fullmatch(name))
-    return [name for name in (*CONFIGURATION, *(weights or [PICKLE])) if name in names]
+    return [name for name in (*SETTINGS, *(weights or [PICKLE])) if name in names]
 
 
 def page(hub: Hub) -> str:

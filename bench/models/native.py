@@ -45,7 +45,6 @@ MEANINGS: Mapping[str, str] = {
     **dict.fromkeys(("ai", "aigenerated", "generated"), SPOOF),
 }
 
-_SETTINGS = ("config.json", "preprocessor_config.json", "processor_config.json")
 # Fields that make transformers import, download or build something that is not in it, or read settings from elsewhere.
 _FOREIGN = re.compile(
     "auto_map|custom_pipelines|quantization_config|configuration_files|_?(attn|experts)_implementation(_internal)?"
@@ -215,7 +214,7 @@ def _some(names: Sequence[str]) -> str:
 
 def _refuse_foreign_code(folder: Path) -> None:
     """Stop at the first setting that asks for more than transformers itself."""
-    for file in (folder / name for name in _SETTINGS):
+    for file in (folder / name for name in weights.SETTINGS):
         if not file.is_file():
             continue
         try:

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
 RECEPTIVE_FIELD = 400  # samples
 HOP = 320  # samples a frame
+MOST = 1 << 16  # of any size on a card or in a checkpoint, which is believed before it is loaded
+MOST_BLOCKS = 200
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,15 @@ def architecture(size: str | Mapping[str, Any]) -> Architecture:
             raise CardError(f"no backbone is called {size!r}", remedy=f"known: {', '.join(SIZES)}")
         return SIZES[size]
     try:
-        return replace(Architecture(), **size)
+        found = replace(Architecture(), **size)
     except TypeError as error:
         raise CardError(f"a backbone does not have these fields: {error}") from None
+    numbers = {name: value for name, value in asdict(found).items() if name not in ("conv_bias", "group_norm")}
+    if wrong := [name for name, value in numbers.items() if type(value) is not int or not 0 < value <= MOST]:
+        raise CardError(f"a backbone cannot have {wrong[0]}: {numbers[wrong[0]]!r}")
+    if found.width % found.heads or found.width % found.groups:
+        raise CardError(f"the width {found.width} of a backbone must be a multiple of its heads and of its groups")
+    return found
 
 
 class Backbone(nn.Module):
@@ -118,6 +126,7 @@ class Backbone(nn.Module):
         super().__init__()
         full = architecture(size)
         self.architecture = replace(full, layers=full.layers if layers is None else layers)
+        self.cut = range(self.architecture.layers, full.layers)  # blocks that a checkpoint has and this does not
         with torch.device("meta"):
             source = self.architecture.network()
         self.feature_extractor = source.feature_extractor
@@ -139,7 +148,7 @@ class Backbone(nn.Module):
             WeightsError: there is no backbone among the keys.
         """
         naming = Naming(keys)
-        unused = {key for key in keys if HEADS.match(key) or naming.unused(key, self.architecture.layers)}
+        unused = {key for key in keys if HEADS.match(key) or naming.unused(key, self.cut)}
         return {own: naming(own) for own in self.state_dict()}, unused
 
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -193,7 +202,7 @@ class Backbone(nn.Module):
 # What a hub model of another purpose (recognition, emotions) has around its encoder.
 HEADS = re.compile(r"(lm_head|classifier|projector|project_q|project_hid|quantizer|adapter)\.")
 
-# Transformers' names to fairseq's, first match wins; the norms of the extractor depend on its kind, see `_names`.
+# Transformers' names to fairseq's, first match wins; the norms of the extractor depend on its kind, see `Naming`.
 _TO_FAIRSEQ = tuple(
     (re.compile(pattern), name)
     for pattern, name in (
@@ -213,7 +222,12 @@ _TO_FAIRSEQ = tuple(
 # The one tensor by which a backbone is found in a file, whatever it is wrapped in.
 _FAIRSEQ_MARK, _TRANSFORMERS_MARK = "post_extract_proj.weight", "feature_projection.projection.weight"
 # What pre-training needs and no detector: the only tensors of a backbone that may be left out.
-_PRETRAINING = re.compile(r"(quantizer|project_q|project_hid|final_proj)\.|label_embs_concat$")
+_PRETRAINING = frozenset(
+    f"{part}.{kind}"
+    for part in ("quantizer.weight_proj", "project_q", "project_hid", "final_proj")
+    for kind in ("weight", "bias")
+) | {"quantizer.vars", "quantizer.codevectors", "label_embs_concat"}
+_BLOCK = re.compile(r"encoder\.layers\.(\d{1,3})\.")
 
 
 class Naming:
@@ -237,8 +251,8 @@ class Naming:
         self._fairseq = mark == _FAIRSEQ_MARK
         self._extractor_norm = ".2.1" if f"{self.prefix}feature_extractor.conv_layers.1.2.1.weight" in keys else ".2"
         self._old_weight_norm = f"{self.prefix}encoder.pos_conv_embed.conv.weight_g" in keys
-        blocks = re.compile(re.escape(self.prefix) + r"encoder\.layers\.(\d+)\.")
-        self.layers = 1 + max((int(match[1]) for match in map(blocks.match, keys) if match), default=-1)
+        inside = (key.removeprefix(self.prefix) for key in keys if key.startswith(self.prefix))
+        self.blocks = {int(match[1]) for match in map(_BLOCK.match, inside) if match}
 
     def __call__(self, own: str) -> str:
         """The file's name of the backbone's tensor `own`."""
@@ -254,11 +268,13 @@ class Naming:
             own = own.replace("parametrizations.weight.original1", "weight_v")
         return self.prefix + own
 
-    def unused(self, key: str, layers: int) -> bool:
-        """Whether a tensor of the file may be left out by a backbone of so many blocks."""
+    def unused(self, key: str, cut: range) -> bool:
+        """Whether a tensor of the file may be left out: for pre-training, or of a block that is not built."""
+        if not key.startswith(self.prefix):
+            return False
         rest = key.removeprefix(self.prefix)
-        block = re.match(r"encoder\.layers\.(\d+)\.", rest)
-        return bool(_PRETRAINING.match(rest)) or (block is not None and int(block[1]) >= layers)
+        block = _BLOCK.match(rest)
+        return rest in _PRETRAINING or (block is not None and int(block[1]) in cut)
 
 
 def infer(tensors: Mapping[str, Tensor]) -> Architecture:
@@ -282,11 +298,16 @@ def infer(tensors: Mapping[str, Tensor]) -> Architecture:
 
     width, conv_width = shape("feature_projection.projection.weight", 2)
     taps = shape("encoder.pos_conv_embed.conv.parametrizations.weight.original1", 3)
+    layers, heads = len(naming.blocks), 12 if width == 768 else 16
+    if naming.blocks != set(range(layers)) or not 0 < layers <= MOST_BLOCKS:
+        raise WeightsError(f"{layers} blocks of a backbone that are not numbered from 0 on")
+    if max(width, conv_width, *taps) > MOST or width % heads or width % taps[1]:
+        raise WeightsError(f"no backbone has a width of {width} and a positional convolution of {tuple(taps)}")
     return Architecture(
-        layers=naming.layers,
+        layers=layers,
         width=width,
         feed_forward=shape("encoder.layers.0.feed_forward.intermediate_dense.weight", 2)[0],
-        heads=12 if width == 768 else 16,
+        heads=heads,
         conv_width=conv_width,
         conv_bias=naming("feature_extractor.conv_layers.0.conv.bias") in tensors,
         group_norm=naming("feature_extractor.conv_layers.1.layer_norm.weight") not in tensors,
@@ -310,18 +331,18 @@ class BackboneNames:
         own = self.state_dict().keys()  # type: ignore[attr-defined]  # mixed into modules only
         if any(key.startswith("backbone.") for key in keys):  # written by this harness
             return {name: name for name in own}, set()
-        naming, layers = Naming(keys), self.backbone.architecture.layers
+        naming, cut = Naming(keys), self.backbone.cut
         names = {name: naming(name.removeprefix("backbone.")) if name.startswith("backbone.") else name for name in own}
-        return names, {key for key in keys if key.startswith(naming.prefix) and naming.unused(key, layers)}
+        return names, {key for key in keys if naming.unused(key, cut)}
 
 
 class BackboneDetector(BackboneNames, nn.Module):
     """Base of the detectors with one backbone.
 
     Args:
-        backbone, layers: see `Backbone`; what the card leaves out is read off the checkpoint.
+        backbone: see `Backbone`; where the card has none it is read off the checkpoint.
     """
 
-    def __init__(self, backbone: str | Mapping[str, Any], layers: int | None = None) -> None:
+    def __init__(self, backbone: str | Mapping[str, Any]) -> None:
         super().__init__()
-        self.backbone = Backbone(backbone, layers)
+        self.backbone = Backbone(backbone)
