@@ -74,12 +74,13 @@ def find(wanted: Weights, folders: Sequence[Path], needed_by: str) -> Checkpoint
             where=strangers[0],
             remedy=f"download it again from {wanted.source}, or make a card of your own for these weights",
         )
-    what = wanted.file
+    get = f"download {wanted.file} from {wanted.source} to"
     if wanted.member:
-        what = f"the archive with {wanted.member}"
+        get = f"take {wanted.member} out of the archive at {wanted.source} and put it at"
     elif wanted.hub and not wanted.hub.path:
-        what = f"{', '.join(SETTINGS)} and the weights (*.safetensors, else pytorch_model.bin)"
-    by_hand = f"download {what} from {wanted.source} to {folders[0] / wanted.file}"
+        files = f"{', '.join(SETTINGS)} and the weights (*.safetensors, else pytorch_model.bin)"
+        get = f"download {files} from {wanted.source} to"
+    by_hand = f"{get} {folders[0] / wanted.file}"
     fetch = f"`bench fetch detectors {needed_by}`, or " if wanted.fetchable else ""
     raise MissingWeights(
         f"the weights {wanted.file} are not here (searched {', '.join(map(str, folders))})",
@@ -131,7 +132,10 @@ def _weights_files(folder: Path) -> list[Path]:
         if (folder / name).is_file():
             return [folder / name]
         if (index := folder / f"{name}.index.json").is_file():
-            return [folder / part for part in _indexed(index)]
+            parts = [folder / part for part in _indexed(index)]
+            if lost := [part.name for part in parts if not part.is_file()]:
+                raise WeightsError(f"{lost[0]} of this model is missing", where=index, remedy="fetch it again")
+            return parts
     raise WeightsError("no weights in this folder", where=folder, remedy="fetch model.safetensors")
 
 

@@ -103,9 +103,10 @@ def architecture(size: str | Mapping[str, Any]) -> Architecture:
         found = replace(Architecture(), **size)
     except TypeError as error:
         raise CardError(f"a backbone does not have these fields: {error}") from None
-    numbers = {name: value for name, value in asdict(found).items() if name not in ("conv_bias", "group_norm")}
-    if wrong := [name for name, value in numbers.items() if type(value) is not int or not 0 < value <= MOST]:
-        raise CardError(f"a backbone cannot have {wrong[0]}: {numbers[wrong[0]]!r}")
+    for name, value in asdict(found).items():
+        fits = type(value) is bool if name in ("conv_bias", "group_norm") else type(value) is int and 0 < value <= MOST
+        if not fits:
+            raise CardError(f"a backbone cannot have {name}: {value!r}")
     if found.width % found.heads or found.width % found.groups:
         raise CardError(f"the width {found.width} of a backbone must be a multiple of its heads and of its groups")
     return found
@@ -125,6 +126,8 @@ class Backbone(nn.Module):
     def __init__(self, size: str | Mapping[str, Any], layers: int | None = None) -> None:
         super().__init__()
         full = architecture(size)
+        if layers is not None and not 0 < layers <= full.layers:
+            raise CardError(f"{layers} of {full.layers} blocks of a backbone cannot be built")
         self.architecture = replace(full, layers=full.layers if layers is None else layers)
         self.cut = range(self.architecture.layers, full.layers)  # blocks that a checkpoint has and this does not
         with torch.device("meta"):
@@ -227,7 +230,7 @@ _PRETRAINING = frozenset(
     for part in ("quantizer.weight_proj", "project_q", "project_hid", "final_proj")
     for kind in ("weight", "bias")
 ) | {"quantizer.vars", "quantizer.codevectors", "label_embs_concat"}
-_BLOCK = re.compile(r"encoder\.layers\.(\d{1,3})\.")
+_BLOCK = re.compile(r"encoder\.layers\.(0|[1-9][0-9]{0,2})\.")
 
 
 class Naming:
@@ -291,22 +294,24 @@ def infer(tensors: Mapping[str, Tensor]) -> Architecture:
         name = naming(own)
         if name not in tensors:
             raise WeightsError(f"the size of the backbone cannot be told: {name} is missing")
-        found = tensors[name].shape
-        if len(found) != dimensions or 0 in found:
+        value, found = tensors[name], tensors[name].shape
+        # Without values of its own, a few bytes of a file would say how much memory to take.
+        if len(found) != dimensions or 0 in found or value.untyped_storage().nbytes() < value.nbytes:
             raise WeightsError(f"the size of the backbone cannot be told: {name} has shape {tuple(found)}")
         return found
 
     width, conv_width = shape("feature_projection.projection.weight", 2)
     taps = shape("encoder.pos_conv_embed.conv.parametrizations.weight.original1", 3)
+    feed_forward = shape("encoder.layers.0.feed_forward.intermediate_dense.weight", 2)[0]
     layers, heads = len(naming.blocks), 12 if width == 768 else 16
     if naming.blocks != set(range(layers)) or not 0 < layers <= MOST_BLOCKS:
         raise WeightsError(f"{layers} blocks of a backbone that are not numbered from 0 on")
-    if max(width, conv_width, *taps) > MOST or width % heads or width % taps[1]:
+    if max(width, conv_width, feed_forward, *taps) > MOST or width % heads or width % taps[1]:
         raise WeightsError(f"no backbone has a width of {width} and a positional convolution of {tuple(taps)}")
     return Architecture(
         layers=layers,
         width=width,
-        feed_forward=shape("encoder.layers.0.feed_forward.intermediate_dense.weight", 2)[0],
+        feed_forward=feed_forward,
         heads=heads,
         conv_width=conv_width,
         conv_bias=naming("feature_extractor.conv_layers.0.conv.bias") in tensors,

@@ -20,8 +20,10 @@ from typing import Any
 
 import click.testing
 import pytest
+from pydantic import ValidationError
 
 from bench import cli, fetch, terminal, weights, yamlfile
+from bench.cards import Archive
 from bench.errors import UsageError
 from bench.fetch import Outcome, hub
 from bench.progress import Silent
@@ -804,6 +806,19 @@ def test_a_list_that_is_no_archive(world: World, server: Server) -> None:
     assert last.told == f"everything was downloaded, and 2 of 2 audio files are missing, first {lost}"
     here, wrong = get(world, "set", "datasets")
     assert (here.told, wrong.item.state, len(server.seen)) == (f"{world.data}/lists/list.csv", "wrong", 1)
+
+
+def test_an_archive_of_the_hub_is_one_file() -> None:
+    """A repository alone does not say which; and there is one source, not two and not none."""
+    for source, what in (
+        ({"hub": {"repo": "org/set"}}, "`hub` of an archive needs the `path` of a file"),
+        ({"hub": of_hub("a.zip"), "url": "https://example.org/a.zip"}, "give one of `url` and `hub`"),
+        ({}, "give one of `url` and `hub`"),
+    ):
+        with pytest.raises(ValidationError, match=what):
+            Archive.model_validate({"file": "a.zip", "folder": "set", **source})
+    archive = Archive.model_validate({"file": "a.zip", "folder": "set", "hub": of_hub("a.zip")})
+    assert archive.hub is not None and archive.hub.path == "a.zip"
 
 
 def test_a_corpus_without_archives_is_explained(world: World, server: Server) -> None:
