@@ -302,10 +302,10 @@ def infer(tensors: Mapping[str, Tensor]) -> Architecture:
 
     width, conv_width = shape("feature_projection.projection.weight", 2)
     taps = shape("encoder.pos_conv_embed.conv.parametrizations.weight.original1", 3)
-    feed_forward = shape("encoder.layers.0.feed_forward.intermediate_dense.weight", 2)[0]
     layers, heads = len(naming.blocks), 12 if width == 768 else 16
     if naming.blocks != set(range(layers)) or not 0 < layers <= MOST_BLOCKS:
         raise WeightsError(f"{layers} blocks of a backbone that are not numbered from 0 on")
+    feed_forward = shape("encoder.layers.0.feed_forward.intermediate_dense.weight", 2)[0]
     if max(width, conv_width, feed_forward, *taps) > MOST or width % heads or width % taps[1]:
         raise WeightsError(f"no backbone has a width of {width} and a positional convolution of {tuple(taps)}")
     return Architecture(

@@ -599,7 +599,7 @@ def test_a_tensor_of_no_possible_shape_is_an_error_of_the_weights(name: str, sha
 def test_a_size_that_cannot_be_is_an_error_of_the_weights(name: str, shape: tuple[int, ...]) -> None:
     """Beyond 65,536, or a width that 16 heads or the groups of the convolution cannot share."""
     file = renamed(published().state_dict(), "fairseq", "m.")
-    found = file | {f"m.{name}": torch.ones(1).expand(shape)}
+    found = file | {f"m.{name}": torch.ones(shape)}
     width, kernel = len(found["m.post_extract_proj.weight"]), tuple(found["m.encoder.pos_conv.0.weight_v"].shape)
     with pytest.raises(WeightsError) as caught:
         infer(found)
