@@ -523,7 +523,9 @@ def test_an_index_names_files_beside_it_and_nothing_else(tmp_path: Path, names: 
         names = {key: str(outside) if value == "OUTSIDE" else value for key, value in names.items()}
     with pytest.raises(WeightsError) as caught:
         weights.read(sharded(tmp_path / "hub", names))
-    assert caught.value.what.startswith(("not an index of weights files", "not readable as", "absent.safetensors of this model"))
+    assert caught.value.what.startswith(
+        ("not an index of weights files", "not readable as", "absent.safetensors of this model")
+    )
     assert str(caught.value.where).startswith(str(tmp_path / "hub")) and caught.value.remedy == "fetch it again"
 
 
