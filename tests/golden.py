@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections import OrderedDict
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -58,7 +59,8 @@ def checkpoint(shared: Path, name: str, folder: Path) -> Path:
         return torch.from_numpy(np.array(rule.tensor(key, shape, seed, special, shapes.get(key[:-1] + "v"))))
 
     path = folder / f"{name}.pth"
-    torch.save(OrderedDict((key, tensor(key, shape, special)) for key, shape, special in rows), path)
+    with ThreadPoolExecutor(2) as pool:  # numpy draws without the lock of the interpreter
+        torch.save(OrderedDict(zip(shapes, pool.map(lambda row: tensor(*row), rows), strict=True)), path)
     return path
 
 

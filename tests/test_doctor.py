@@ -90,7 +90,7 @@ def test_absent_corpora(world: World) -> None:
     (named,) = examine(world, "itw")
     assert not named.healthy
     assert "meta.csv of In-the-Wild is not here" in named.text().plain
-    assert "remedy: release_in_the_wild.zip" in named.text().plain
+    assert "remedy: `bench fetch datasets itw`" in named.text().plain
 
 
 def test_a_damaged_list(world: World) -> None:
