@@ -25,15 +25,6 @@ CARDS = {"AASIST": "aasist", "AASIST-L": "aasist-l"}
 NOISE = (np.random.RandomState(0).randn(3, SAMPLES) * [[0.1], [0.01], [0.5]]).astype(np.float32)
 
 
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other take ten times as long on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def build(name: str) -> AASIST:
     torch.manual_seed(0)
     return AASIST(**detectors()[CARDS[name]].arguments).eval()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,15 +24,6 @@ TINY = {"layers": 2, "width": 32, "feed_forward": 64, "heads": 16, "conv_width":
 SAMPLES = 4000  # 12 frames
 CARDS = ("two-stage-xlsr", "two-stage-xlsr-frozen")
 WINDOW = AudioRecipe(window="pad", samples=SAMPLES, epsilon=1e-7)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other take ten times as long on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def noise(*shape: int, seed: int = 0) -> Tensor:
