@@ -1,4 +1,4 @@
-"""Fixtures every test may use: the shared folder of real corpora and golden outputs, where it is at hand."""
+"""Fixtures every test may use."""
 
 from __future__ import annotations
 
@@ -6,6 +6,9 @@ import os
 from pathlib import Path
 
 import pytest
+
+from bench import audio, terminal
+from bench.cards import AudioRecipe
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -17,3 +20,29 @@ def shared() -> Path:
     if not (folder / "golden" / "README.txt").is_file():
         pytest.skip(f"no shared corpora and golden outputs at {folder} (set BENCH_SHARED)")
     return folder.resolve()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working folder, no BENCH_* of the user, and an output of a fixed width."""
+    for name in ("DATA", "WEIGHTS", "RESULTS", "CARDS"):
+        monkeypatch.delenv(f"BENCH_{name}", raising=False)
+    place = tmp_path / "here"
+    place.mkdir()
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(terminal.out, "width", 160)
+    return place
+
+
+@pytest.fixture
+def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the files that are decoded, in order."""
+    files: list[str] = []
+    real = audio.prepare
+
+    def prepare(path: str, recipe: AudioRecipe) -> audio.Utterance:
+        files.append(Path(path).stem)
+        return real(path, recipe)
+
+    monkeypatch.setattr(audio, "prepare", prepare)
+    return files

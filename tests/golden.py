@@ -50,12 +50,13 @@ def checkpoint(shared: Path, name: str, folder: Path) -> Path:
     rows = rule.read_keys(shared / "golden" / f"keys_{name}.txt")
     seed = golden(shared, name)["checkpoint"]["seed"]
     drawn = set(rule.read_keys(shared / "golden" / "keys_sls.txt"))
-    known = torch.load(sls, weights_only=True, mmap=True) if (sls := folder / "sls.pth").exists() else {}
+    sls = folder / "sls.pth"
+    known: dict[str, torch.Tensor] = torch.load(sls, weights_only=True, mmap=True) if sls.exists() else {}
     shapes = {key: shape for key, shape, _ in rows}
 
     def tensor(key: str, shape: tuple[int, ...], special: Any) -> torch.Tensor:
         if key in known and (key, shape, special) in drawn:
-            return known[key]  # type: ignore[no-any-return]
+            return known[key]
         return torch.from_numpy(np.array(rule.tensor(key, shape, seed, special, shapes.get(key[:-1] + "v"))))
 
     path = folder / f"{name}.pth"

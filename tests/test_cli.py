@@ -19,23 +19,14 @@ import pytest
 import soundfile
 import torch
 
-from bench import cli, registry, terminal
+from bench import cli, registry
 from tests.tiny import World, files_below
 
 RATE = 16_000
 SCRIPT = Path(sys.executable).parent / "bench"
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, no BENCH_* of the user, and an output of a fixed width."""
-    for name in ("DATA", "WEIGHTS", "RESULTS", "CARDS"):
-        monkeypatch.delenv(f"BENCH_{name}", raising=False)
-    place = tmp_path / "here"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    monkeypatch.setattr(terminal.out, "width", 160)
-    return place
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture

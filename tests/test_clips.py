@@ -26,16 +26,7 @@ from tests.tiny import TILE, WHOLE, World, card, files_below
 RATE = 16_000
 
 
-@pytest.fixture(autouse=True)
-def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty working folder, no BENCH_* of the user, and an output of a fixed width."""
-    for name in ("DATA", "WEIGHTS", "RESULTS", "CARDS"):
-        monkeypatch.delenv(f"BENCH_{name}", raising=False)
-    place = tmp_path / "here"
-    place.mkdir()
-    monkeypatch.chdir(place)
-    monkeypatch.setattr(terminal.out, "width", 160)
-    return place
+pytestmark = pytest.mark.usefixtures("elsewhere")
 
 
 @pytest.fixture
@@ -290,21 +281,13 @@ def test_detectors_that_open_no_audio_say_so(world: World) -> None:
     assert "1.wav, 0.01 s\nheard: none of it by blind; its header by facts" in str(heading)
 
 
-def test_equal_recipes_share_a_pass(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_equal_recipes_share_a_pass(world: World, decoded: list[str]) -> None:
     """Each file is decoded once for two detectors of one recipe; scores are by file and then detector, as given."""
-    decoded: list[str] = []
-    real = audio.prepare
-
-    def prepare(path: str, recipe: Any) -> audio.Utterance:
-        decoded.append(Path(path).name)
-        return real(path, recipe)
-
-    monkeypatch.setattr(audio, "prepare", prepare)
     world.detector("long", audio=WHOLE)
     world.detector("twin")
     mine = [world.audio(number, "mine", frames) for number, frames in ((3, 900), (2, 80))]
     found = score(world, *mine, detectors="twin,long,det", batch_size=1)
-    assert sorted(decoded) == ["2.wav", "2.wav", "3.wav", "3.wav"]
+    assert sorted(decoded) == ["2", "2", "3", "3"]
     expected = [(str(place), name) for place in mine for name in ("twin", "long", "det")]
     assert [(one.file, one.detector) for one in found.scores] == expected
 

@@ -21,6 +21,7 @@ from torch import Tensor
 from bench import audio, cli, registry
 from bench.cards import AudioRecipe
 from bench.models import Output
+from bench.models.sls import SLS
 from bench.models.wav2vec2 import Backbone
 from bench.scoring import Scorer
 from tests import golden
@@ -58,8 +59,8 @@ def both_values(name: str, model: torch.nn.Module, wave: Tensor, lengths: Tensor
     """What the golden file stores: logits or log-probabilities of spoof and of bona fide, (B, 2)."""
     result = model(wave, lengths)
     if name == "sls":
-        assert isinstance(result, Tensor)
-        values = torch.log_softmax(model.logits(wave), dim=1)  # type: ignore[operator]
+        assert isinstance(model, SLS) and isinstance(result, Tensor)
+        values = torch.log_softmax(model.logits(wave), dim=1)
         assert torch.equal(values[:, 1], result)
     else:
         assert isinstance(result, Output)

@@ -21,7 +21,7 @@ import pytest
 import torch
 
 import bench
-from bench import audio, environment, matrix, results, scoring
+from bench import environment, matrix, results, scoring
 from bench.cards import DatasetCard
 from bench.corpora import Dataset
 from bench.errors import BenchError, ScoringError, StoreError, UsageError
@@ -43,20 +43,6 @@ def logging(world: World) -> World:
     world.detector("det", arguments={"log": str(world.log)})
     world.dataset("set", range(1, 11))
     return world
-
-
-@pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The names of the files that are decoded, in order."""
-    files: list[str] = []
-    real = audio.prepare
-
-    def prepare(path: str, recipe: Any) -> audio.Utterance:
-        files.append(Path(path).stem)
-        return real(path, recipe)
-
-    monkeypatch.setattr(audio, "prepare", prepare)
-    return files
 
 
 def stored_trials(folder: Path) -> set[str]:

@@ -773,8 +773,8 @@ def test_every_antideepfake_checkpoint_is_its_own() -> None:
     bases = ("hubert-xlarge", "mms-1b", "mms-300m", "wav2vec-large", "wav2vec-small", "xls-r-1b", "xls-r-2b")
     assert set(cards) == {f"antideepfake-{base}{nda}" for base in bases for nda in ("", "-nda")}
     for name, card in cards.items():
-        base, nda = re.fullmatch(r"antideepfake-(.*?)(-nda)?", name).groups()  # type: ignore[union-attr]
-        repo = f"{base}-anti-deepfake{nda or ''}"
+        base, nda = name.removeprefix("antideepfake-").removesuffix("-nda"), name.endswith("-nda")
+        repo = f"{base}-anti-deepfake{'-nda' if nda else ''}"
         assert card.weights and card.weights.hub and card.weights.file == f"{repo}/model.safetensors"
         assert (card.weights.hub.repo, card.weights.hub.path) == (f"nii-yamagishilab/{repo}", "model.safetensors")
         assert card.weights.source.endswith(f"/nii-yamagishilab/{repo}")

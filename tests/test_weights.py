@@ -375,7 +375,7 @@ def test_a_fairseq_checkpoint_is_read_without_fairseq(tmp_path: Path, legacy: bo
         defaultdict(dict),
         defaultdict(list, a=[1]),
         typing.Tuple[float, float],  # noqa: UP006 - as trainers of that time wrote it
-        typing.Dict[str, typing.List[int]],  # noqa: UP006
+        typing.Dict[str, typing.List[int]],  # noqa: UP006 - likewise
         [datetime.datetime(2021, 5, 1, tzinfo=datetime.UTC), datetime.timedelta(1)],
     ],
     ids=["dict", "types", "empty defaultdict", "defaultdict", "generic type", "nested generic type", "dates"],
@@ -579,7 +579,7 @@ def test_no_memory_is_reserved_on_the_word_of_a_file(tmp_path: Path, stride: int
 
     class Huge:
         def __reduce__(self) -> tuple[object, ...]:
-            storage = torch.ones(1).storage()  # type: ignore[no-untyped-call]
+            storage = torch.ones(1).storage()  # type: ignore[no-untyped-call]  # untyped in torch
             return torch._utils._rebuild_tensor_v2, (storage, 0, (2**40,), (stride,), False, OrderedDict())
 
     path = saved(tmp_path / "a.pth", {"weight": Huge()}, _use_new_zipfile_serialization=not legacy)

@@ -10,7 +10,6 @@ becomes longer than the archive declares, and what it declares has to fit on the
 
 from __future__ import annotations
 
-import fcntl
 import gzip
 import hashlib
 import re
@@ -26,7 +25,7 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from bench.errors import DataError
-from bench.fetch.download import check_room
+from bench.fetch.download import check_room, claim
 from bench.progress import Display
 
 CHUNK = 1 << 20
@@ -181,13 +180,7 @@ def _reading(archive: Path) -> Iterator[_Content]:
     """An archive open for this process alone. Whatever a damaged one makes its library stumble over is one error."""
     try:
         with archive.open("rb") as raw:
-            try:
-                fcntl.flock(raw, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                what, remedy = "another process is unpacking this archive", "wait for it, or end it"
-                raise DataError(what, where=archive, remedy=remedy) from None
-            except OSError:
-                pass  # a file system without locks: two processes at once would write the same files twice
+            claim(raw, archive, DataError, "another process is unpacking this archive")
             head = raw.read(262)
             raw.seek(0)
             if head.startswith(b"PK"):

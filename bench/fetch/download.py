@@ -23,7 +23,7 @@ from typing import IO, Any, NamedTuple
 
 from rich.filesize import decimal
 
-from bench.errors import DownloadError
+from bench.errors import BenchError, DownloadError
 from bench.fetch.transport import Passing, ask, patiently, read
 from bench.progress import Display
 
@@ -90,6 +90,16 @@ def check_room(folder: Path, needed: int, what: str) -> None:
             where=folder,
             remedy="free some space, or name a folder on another disk with --data-root or --weights",
         )
+
+
+def claim(file: IO[bytes], place: Path, error: type[BenchError], taken: str) -> None:
+    """Lock an open file for this process until it is closed. Raises `error`, with `taken`, where another one has it."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise error(taken, where=place, remedy="wait for it, or end it") from None
+    except OSError:
+        pass  # a file system without locks: two processes at once do the same work twice there
 
 
 # --- what has arrived -------------------------------------------------------------------------------------------------
@@ -173,13 +183,7 @@ def _open_part(place: Path, remote: Remote) -> Iterator[_Part]:
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with _part_of(place).open("a+b") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                what, remedy = "another process is downloading this file", "wait for it, or end it"
-                raise DownloadError(what, where=place, remedy=remedy) from None
-            except OSError:
-                pass  # a file system without locks: two processes at once may waste their time there
+            claim(file, place, DownloadError, "another process is downloading this file")
             if os.path.lexists(place):  # also what another process has just finished
                 _part_of(place).unlink(missing_ok=True)
                 raise DownloadError("there is a file already", where=place, remedy="move it away to download it again")

@@ -239,6 +239,7 @@ def _refuse_foreign_code(folder: Path) -> None:
 @contextmanager
 def _told(folder: Path) -> Iterator[None]:
     """Silence on the terminal, where a table may be drawn; and what a strange folder makes transformers raise."""
+    # Its logging is typed in part only, too.
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
     logging.set_verbosity_error()  # type: ignore[no-untyped-call]
     logging.disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -378,7 +378,8 @@ def test_a_folder_is_there_whole_or_not_at_all(world: World, server: Server) -> 
     server.faults.clear()
     assert got(world, "det").told.endswith(", as on the card)")
     assert server.seen[-1].range == "bytes=2000-"
-    assert world.workspace().checkpoint(world.workspace().detectors["det"]).verified  # type: ignore[union-attr]
+    found = world.workspace().checkpoint(world.workspace().detectors["det"])
+    assert found is not None and found.verified
 
 
 def test_files_of_another_commit_do_not_stay_in_a_folder(world: World, server: Server) -> None:
@@ -543,9 +544,10 @@ def test_a_folder_that_cannot_be_written(world: World, server: Server) -> None:
 
 def test_unknown_names_are_told(world: World) -> None:
     """As everywhere, with the nearest known ones."""
-    for kind, name in (("detectors", "aasit"), ("datasets", "itv")):
-        with pytest.raises(UsageError, match=f"no {kind[:-1]} is called '{name}'"):
-            fetch.plan(world.workspace(cards=None), kind, [name])  # type: ignore[arg-type]
+    with pytest.raises(UsageError, match="no detector is called 'aasit'"):
+        fetch.plan(world.workspace(cards=None), "detectors", ["aasit"])
+    with pytest.raises(UsageError, match="no dataset is called 'itv'"):
+        fetch.plan(world.workspace(cards=None), "datasets", ["itv"])
 
 
 # Corpora

@@ -1,4 +1,4 @@
-"""What several tests by hand are made of: noise to score, and steps in float64."""
+"""What tests of several detectors are made of: noise to score, and steps in float64."""
 
 from __future__ import annotations
 

@@ -385,7 +385,7 @@ def test_stage_1_tells_what_belongs_together() -> None:
         for side, x in zip(model.sides, dependency, strict=True):
             side.statistics(x.detach().flatten(0, 1))
         optimiser.zero_grad()
-        self_contrastive(dependency[0], dependency[1], **OPTIONS).backward()  # type: ignore[no-untyped-call]
+        torch.autograd.backward(self_contrastive(dependency[0], dependency[1], **OPTIONS))
         optimiser.step()
     model.eval()
     with torch.inference_mode():
@@ -423,7 +423,7 @@ def test_gradients_reach_exactly_what_a_stage_trains(stage: str) -> None:
     model = build()
     trained = learn(model, stage)
     options = OPTIONS if stage == "dependency" else {}
-    model.loss(stage, noise(4, SAMPLES), torch.ones(4), **options).backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(model.loss(stage, noise(4, SAMPLES), torch.ones(4), **options))
     assert {name for name, value in model.named_parameters() if value.grad is not None} == trained.keys()
     roots = {".".join(name.split(".")[:2]) if name.split(".")[0] != "head" else "head" for name in trained}
     compression = {"style.compression", "linguistics.compression"}
@@ -453,7 +453,7 @@ def test_a_step_leaves_the_rest_as_it_was(stage: str) -> None:
     trained = learn(model, stage)
     optimiser = torch.optim.SGD(trained.values(), lr=0.1)
     options = OPTIONS if stage == "dependency" else {}
-    model.loss(stage, noise(4, SAMPLES), torch.ones(4), **options).backward()  # type: ignore[no-untyped-call]
+    torch.autograd.backward(model.loss(stage, noise(4, SAMPLES), torch.ones(4), **options))
     optimiser.step()
     changed = {name for name, value in model.state_dict().items() if digest(value) != before[name]}
     modules = [module for group in model.trainable(stage).values() for module in group]

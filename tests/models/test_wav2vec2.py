@@ -271,7 +271,8 @@ class Bare(BackboneNames, nn.Module):
 
     def forward(self, wave: Tensor, lengths: Tensor | None = None) -> Tensor:
         hidden, real = self.backbone(wave, lengths)
-        return (self.head(hidden)[..., 0] * real).sum(1)  # type: ignore[no-any-return]
+        scores: Tensor = (self.head(hidden)[..., 0] * real).sum(1)
+        return scores
 
 
 HEAD = {"head.weight": noise(1, 32), "head.bias": noise(1)}

@@ -115,9 +115,10 @@ def randomise(model: nn.Module) -> nn.Module:
 def outputs(model: nn.Module, wave: Tensor) -> list[Tensor]:
     """Of wave (B, N): what each block gives, first block first, then what the model gives; (B, T, D) all of them."""
     stages: list[Tensor] = []
+    encoder: Any = model.encoder
     hooks = [
         block.register_forward_hook(lambda _block, _inputs, output: stages.append(output[0].transpose(0, 1)))
-        for block in model.encoder.layers  # type: ignore[union-attr]
+        for block in encoder.layers
     ]
     with torch.inference_mode():
         last: Tensor = model(wave, mask=False, features_only=True)["x"]
