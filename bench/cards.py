@@ -6,29 +6,15 @@ Unknown and misspelt fields are errors, told there with file and line.
 
 from __future__ import annotations
 
-import json
 import re
-from typing import Annotated, Any, Literal
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 
 from bench.errors import UsageError
-
-
-class Fields(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
-
-
-def _plain(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Arguments are part of a key: what JSON cannot hold (a date, NaN) has no one spelling."""
-    try:
-        json.dumps(arguments, allow_nan=False, sort_keys=True)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"give text, numbers, lists and mappings only: {error}") from None
-    return arguments
-
-
-Arguments = Annotated[dict[str, Any], AfterValidator(_plain)]
+from bench.fields import Arguments, Fields
+from bench.recipes import Stages
 
 
 class AudioRecipe(Fields):
@@ -112,17 +98,53 @@ class Weights(Fields):
 
 
 class Recipe(Fields):
-    """How weights are made where none are released: the trial lists, the seed, and what the detector's `fit` takes.
+    """How weights are made where none are released: the trial lists, the seed, and how.
 
-    train, dev: datasets by name. start: pretrained weights that training starts from, by the name of the part of the
-    detector that takes them.
+    train, dev: datasets by name.
+    start: weights that training starts from, by the name of the part of the detector that takes them (a submodule):
+            pretrained ones, or `random` ones, drawn with the seed.
+    arguments: what the detector's `fit` takes, which trains without a gradient; or stages, by the name that the
+            detector gives them, carried out in this order.
     """
 
     train: str
     dev: str | None = None
-    seed: int = 0
-    start: dict[str, Weights] = Field(default_factory=dict)
+    seed: int = Field(default=0, ge=0)
+    start: dict[str, Weights | Literal["random"]] = Field(default_factory=dict)
     arguments: Arguments = Field(default_factory=dict)
+    stages: Stages = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _one_way_of_training(self) -> Recipe:
+        if self.arguments and self.stages:
+            raise ValueError("`arguments` are those of `fit`, `stages` train with a gradient: give one of them")
+        for name, stage in self.stages.items():
+            if stage.validation is None and self.dev is None and stage.monitor != "training loss":
+                raise ValueError(f"stage `{name}` watches the {stage.monitor}: give `dev`, or the stage's `validation`")
+        return self
+
+    @property
+    def speech(self) -> tuple[str, ...]:
+        """Every dataset whose trials are trained or validated on, each once."""
+        return tuple(dict.fromkeys(self._speech()))
+
+    def _speech(self) -> Iterator[str]:
+        if not self.stages:
+            yield from filter(None, (self.train, self.dev))
+        for stage in self.stages.values():
+            yield from [source.dataset for source in stage.train] or [self.train]
+            if name := stage.validation.dataset if stage.validation else self.dev:
+                yield name
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """`speech`, and what is mixed into it: noise and room responses."""
+        mixed = []
+        for stage in self.stages.values():
+            if stage.augmentation is not None:
+                choices = stage.augmentation.choices
+                mixed += [part.dataset for part in (choices.noise, choices.reverberation) if part is not None]
+        return tuple(dict.fromkeys([*self.speech, *mixed]))
 
 
 class Decision(Fields):

@@ -24,9 +24,13 @@ from bench import yamlfile
 from bench.cards import NAME, RESERVED, DatasetCard, DetectorCard
 from bench.errors import BenchError, CardError, UsageError, unknown
 
-# What was said of the parent is not true of a card that extends it; with weights of its own, nor is what they saw.
+# What was said of the parent is not true of a card that extends it; with weights of its own, nor is what they saw. Its
+# recipe is changed field by field, so that a variant says what it varies.
 NOT_INHERITED = frozenset({"published", "counts", "listed", "notes"})
-OF_THE_WEIGHTS = frozenset({"weights", "recipe", "trained_on", "selected_on"})
+OF_OTHER_WEIGHTS: Mapping[str, frozenset[str]] = {
+    "weights": frozenset({"weights", "recipe", "trained_on", "selected_on"}),
+    "recipe": frozenset({"weights", "trained_on", "selected_on"}),
+}
 
 HUB = "hf:"
 _HUB_NAME = re.compile(rf"{HUB}(\w[\w.-]*/\w[\w.-]*)", re.ASCII)
@@ -101,7 +105,7 @@ class Registry(Generic[C]):
             what = f"`extends` runs in a circle: {' -> '.join((*seen, name, parent))}"
         if what:
             raise CardError(what, where=file, line=yamlfile.line_of(file, ("extends",)), remedy=remedy)
-        dropped = NOT_INHERITED | (OF_THE_WEIGHTS if {"weights", "recipe"} & raw.keys() else frozenset())
+        dropped = NOT_INHERITED.union(*(fields for own, fields in OF_OTHER_WEIGHTS.items() if own in raw))
         if {"model", "arguments"} & raw.keys():
             dropped |= {"parameters"}
         inherited = {k: v for k, v in self._merged(parent, (*seen, name)).items() if k not in dropped}

@@ -18,8 +18,19 @@ Optional, for checkpoints that others wrote:
     from_folder(folder, **arguments) class method, instead of both: the detector of a folder of the model hub
 
 A detector that is trained here without a gradient also has `fit(utterances, seed, **recipe.arguments)`, see
-`bench.training`; one that will be trained with a gradient has `trainable(stage)` and `loss(stage, wave, labels)`, see
-`bench.models.slim`. `version` (class attribute, int) goes up whenever the code changes a score: it is part of the key.
+`bench.training.fit`. One that is trained with a gradient (`bench.training.engine`) has
+
+    trainable(stage) -> {group: [modules]}        what a stage trains, by the group whose learning rate it takes; all
+                                                  else is frozen and in evaluation mode. UsageError for another stage
+    loss(stage, inputs, labels, **options)        a `Loss`; options are those of the card's stage
+    readings                                      optional: a tuple of `wav2vec2.Reading`, the encoders' outputs that the
+                                                  loss is computed of. Where a stage freezes them they are kept on disk
+                                                  and shared between detectors
+
+`inputs` are the tensors that the readings give, in their order, or (wave, lengths) where the class has no readings.
+`labels` (B,) are 1 = bona fide, 0 = spoof. The constructor draws initial weights from torch's global generator.
+
+`version` (class attribute, int) goes up whenever the code changes a score: it is part of the key.
 """
 
 from __future__ import annotations
@@ -46,3 +57,10 @@ class Output:
 
     scores: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+
+
+class Loss(NamedTuple):
+    """A scalar to minimise, and what `forward` would score the rows (B,); None where the stage does not tell classes."""
+
+    value: Tensor
+    scores: Tensor | None = None

@@ -13,6 +13,8 @@ Shapes: B rows, N samples, T = (N - 400) // 320 + 1 frames, D width of the model
 
 from __future__ import annotations
 
+import functools
+import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -200,6 +202,25 @@ class Backbone(nn.Module):
             return torch.ones(len(wave), count, dtype=torch.bool, device=wave.device)
         real = (lengths.to(wave.device) - RECEPTIVE_FIELD).clamp(min=0) // HOP + 1
         return torch.arange(count, device=wave.device) < real[:, None]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a detector takes of a backbone: the mean of some blocks' outputs, or the last hidden state.
+
+    layers: first and last block, from 0; None is the last hidden state, behind the final norm of pre-norm models.
+    """
+
+    backbone: Backbone
+    layers: tuple[int, int] | None = None
+
+    def __call__(self, wave: Tensor) -> Tensor:
+        """(B, N) float32 at 16 kHz, rows of one length, -> (B, T, D)."""
+        if self.layers is None:
+            return self.backbone(wave)[0]
+        first, last = self.layers
+        chosen = itertools.islice(self.backbone.blocks(wave), first, last + 1)
+        return functools.reduce(torch.add, chosen) / (last - first + 1)
 
 
 # What a hub model of another purpose (recognition, emotions) has around its encoder.
