@@ -1,7 +1,8 @@
 """Results on disk: everything a cell is, so that numbers can be computed later and elsewhere.
 
     results/<dataset>/trials-<digest12>.parquet      the trial list without paths: results need no corpus
-    results/<dataset>/<detector>/latest.json         what the last run resolved this pair to, or why it was blocked
+    results/<dataset>/<detector>/latest.json         what the last run resolved this pair to, or why it was blocked;
+                                                     of several seeds, each of them
     results/<dataset>/<detector>/<key12>/
         cell.json        everything that determined the scores; counts, versions, hardware, timings; written last
         scores.parquet   trial, score, extras..., seconds (duration of the audio), note; rows as in the trial list
@@ -21,7 +22,7 @@ import shutil
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
@@ -39,7 +40,10 @@ KEY_CHARACTERS = 12  # of a sha256 in a folder name: 2^48 keys a pair
 
 @dataclass(frozen=True)
 class Cell:
-    """One detector on one dataset, as stored. `key` is the full sha256, '' for a blocked cell, which has no folder."""
+    """One detector on one dataset, as stored. `key` is the full sha256, '' for a blocked cell, which has no folder.
+
+    band: where the last run asked for several seeds, the cells of all of them by seed; this cell is one of them.
+    """
 
     dataset: str
     detector: str
@@ -49,6 +53,7 @@ class Cell:
     reason: str = ""
     remedy: str = ""
     manifest: Mapping[str, Any] = field(default_factory=dict)
+    band: Mapping[int, Cell] = field(default_factory=dict)
 
     @property
     def finished(self) -> bool:
@@ -67,6 +72,12 @@ class Cell:
         return read_parquet(self.path / "scores.parquet", remedy=f"delete the folder {self.path} and run again")
 
 
+def band_cell(members: Mapping[int, Cell]) -> Cell:
+    """The cell that stands for those of several seeds: the first one, or where that is blocked one that is not."""
+    cells = list(members.values())
+    return replace(next((cell for cell in cells if cell.status != "blocked"), cells[0]), band=members)
+
+
 class Store:
     """The results folder."""
 
@@ -75,7 +86,7 @@ class Store:
 
     def check_writable(self) -> None:
         """Raises StoreError now rather than after hours of scoring."""
-        with _explained(self.root):
+        with explained(self.root):
             self.root.mkdir(parents=True, exist_ok=True)
             probe = self.root / f".{uuid.uuid4().hex}.part"
             probe.write_bytes(b"")
@@ -129,7 +140,10 @@ class Store:
         return [cell for cell in chosen if cell is not None]
 
     def _choose(self, dataset: str, detector: str, cells: Sequence[Cell]) -> Cell | None:
-        latest = _read_json(self.pair_folder(dataset, detector) / "latest.json") or {}
+        latest = read_json(self.pair_folder(dataset, detector) / "latest.json") or {}
+        members = {entry["seed"]: _member(dataset, detector, entry, cells) for entry in latest.get("band", ())}
+        if any(cell.status != "blocked" for cell in members.values()):
+            return band_cell(members)
         for cell in cells:
             if cell.key == latest.get("key"):
                 return cell
@@ -145,6 +159,12 @@ class Store:
     def resolve(self, dataset: str, detector: str, key: str) -> None:
         """Remember that this pair is now the cell of this key."""
         write_json(self.pair_folder(dataset, detector) / "latest.json", {"key": key})
+
+    def resolve_band(self, members: Mapping[int, Cell]) -> None:
+        """Remember that a pair is now the cells of these seeds, the one of the card's own seed first."""
+        first = next(iter(members.values()))
+        told = [{"seed": seed, **_resolved(cell)} for seed, cell in members.items()]
+        write_json(self.pair_folder(first.dataset, first.detector) / "latest.json", {**_resolved(first), "band": told})
 
     def refresh(self, cell: Cell, texts: Mapping[str, Any]) -> Cell:
         """Bring what a finished cell says of its card and corpus up to date; its scores stay as they are."""
@@ -280,8 +300,21 @@ class CellWriter:
         return cell
 
 
+def _resolved(cell: Cell) -> dict[str, str]:
+    """What latest.json says of a cell: its key, or why there is none."""
+    return {"key": cell.key} if cell.key else {"reason": cell.reason, "remedy": cell.remedy}
+
+
+def _member(dataset: str, detector: str, entry: Mapping[str, str], cells: Sequence[Cell]) -> Cell:
+    """The cell that latest.json names for a seed, a damaged one by its folder; else a blocked one."""
+    folder = entry.get("key", "")[:KEY_CHARACTERS]
+    reason, remedy = entry.get("reason", "its cell is not here any more"), entry.get("remedy", "run again")
+    lost = Cell(dataset, detector, "", "blocked", None, reason, remedy)
+    return next((cell for cell in cells if cell.path is not None and cell.path.name == folder), lost)
+
+
 def _read_cell(folder: Path) -> Cell | None:
-    manifest = _read_json(folder / "cell.json")
+    manifest = read_json(folder / "cell.json")
     if manifest is None:
         return None
     try:
@@ -344,7 +377,7 @@ def read_parquet(place: Path, remedy: str | None = None) -> pd.DataFrame:
 def atomically(place: Path, write: Callable[[Path], object]) -> None:
     """Make a file by `write(temporary path)` and a rename: it is there whole or not at all."""
     part = place.with_name(f".{uuid.uuid4().hex}.part")
-    with _explained(place):
+    with explained(place):
         try:
             for attempts_left in reversed(range(10)):
                 try:
@@ -360,7 +393,8 @@ def atomically(place: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def _explained(place: Path) -> Iterator[None]:
+def explained(place: Path) -> Iterator[None]:
+    """What goes wrong with a file of the results folder, as a StoreError with the remedy."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
@@ -375,7 +409,8 @@ def _explained(place: Path) -> Iterator[None]:
         ) from None
 
 
-def _read_json(place: Path) -> dict[str, Any] | None:
+def read_json(place: Path) -> dict[str, Any] | None:
+    """A JSON object, None where there is no such file. Raises StoreError for anything else."""
     try:
         value = json.loads(place.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -390,7 +425,7 @@ def _read_json(place: Path) -> dict[str, Any] | None:
 def _folder_name(name: str) -> str:
     """A name as one path component on any file system and in a URL."""
     encoded = quote(name, safe="")
-    if encoded.startswith(".") or name == "weights":
+    if encoded.startswith(".") or name in ("weights", "features"):
         encoded = f"%{ord(name[0]):02X}{encoded[1:]}"
     if not 0 < len(encoded) <= 200:
         raise UsageError(

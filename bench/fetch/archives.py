@@ -25,7 +25,8 @@ from pathlib import Path, PurePosixPath
 from typing import IO, Any, NamedTuple
 
 from bench.errors import DataError
-from bench.fetch.download import check_room, claim
+from bench.fetch.download import check_room
+from bench.locks import claim
 from bench.progress import Display
 
 CHUNK = 1 << 20

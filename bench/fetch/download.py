@@ -7,7 +7,6 @@ caller's: nothing that a server says becomes a path.
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import http.client
 import json
@@ -25,6 +24,7 @@ from rich.filesize import decimal
 
 from bench.errors import BenchError, DownloadError
 from bench.fetch.transport import Passing, ask, patiently, read
+from bench.locks import claim
 from bench.progress import Display
 
 CHUNK = 1 << 20
@@ -90,16 +90,6 @@ def check_room(folder: Path, needed: int, what: str) -> None:
             where=folder,
             remedy="free some space, or name a folder on another disk with --data-root or --weights",
         )
-
-
-def claim(file: IO[bytes], place: Path, error: type[BenchError], taken: str) -> None:
-    """Lock an open file for this process until it is closed. Raises `error`, with `taken`, where another one has it."""
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise error(taken, where=place, remedy="wait for it, or end it") from None
-    except OSError:
-        pass  # a file system without locks: two processes at once do the same work twice there
 
 
 # --- what has arrived -------------------------------------------------------------------------------------------------

@@ -1,113 +1,215 @@
 """Weights for detectors that have none: the recipe of a card, carried out and recorded.
 
-A detector that is trained without a gradient has
-
-    fit(utterances, seed, **recipe.arguments)
-
-`utterances` can be iterated again and again and gives (wave float32 (T,), label 1 = bona fide or 0) in the order of the
-trial list. Afterwards its `state_dict` is the trained detector. The recipe key names the weights: recipe, seed, digest
-of the train list, architecture and its version, engine version.
+The recipe key names the weights: everything that determines them. `model.safetensors` are the weights that score,
+`last.safetensors` those at the end of the last stage where these are others, `train.json` is the record.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import safetensors.torch
-import torch
+from torch import nn
 
-from bench import audio, environment
-from bench.cards import AudioRecipe, DetectorCard, Recipe
+from bench import environment
+from bench.cards import DetectorCard, Recipe
 from bench.corpora import Dataset
-from bench.errors import BenchError, CardError
-from bench.scoring import build_model, resolve_model
-from bench.store import atomically, write_json
-from bench.trials import is_bonafide
+from bench.errors import BenchError, CardError, StoreError
+from bench.locks import claim
+from bench.progress import Display, Silent
+from bench.scoring import model_version, resolve_model
+from bench.store import explained, read_json, write_json
+from bench.weights import Checkpoint
 
-ENGINE_VERSION = 1
-WEIGHTS_FILE = "model.safetensors"
+ENGINE_VERSION = 2
+WEIGHTS_FILE, RECORD_FILE = "model.safetensors", "train.json"
 
 
-class Utterances:
-    """The training trials, decoded anew on each iteration: a corpus does not fit into memory.
+@dataclass(frozen=True)
+class Materials:
+    """What a recipe needs, found on this machine.
 
-    Raises (while iterating):
-        AudioError: a file that cannot be decoded. Training on part of a corpus would be another recipe.
+    lists: every dataset of `Recipe.datasets` by name. start: checkpoints by part, None for random weights.
     """
 
-    def __init__(self, dataset: Dataset, recipe: AudioRecipe, progress: Callable[[int], None]) -> None:
-        self._paths = dataset.trials["path"].tolist()
-        self._labels = is_bonafide(dataset.trials).tolist()
-        self._recipe = recipe
-        self._progress = progress
-
-    def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
-        for path, label in zip(self._paths, self._labels, strict=True):
-            yield torch.from_numpy(audio.prepare(path, self._recipe).wave), label
-            self._progress(1)
+    lists: Mapping[str, Dataset]
+    start: Mapping[str, Checkpoint | None]
 
 
-def has_fit(card: DetectorCard) -> bool:
-    """Whether the detector's class can carry out its card's recipe."""
-    return hasattr(resolve_model(card.model, card.name), "fit")
+def check(card: DetectorCard) -> None:
+    """Raises CardError where the detector's class cannot carry out its card's recipe."""
+    recipe, network = _recipe(card), resolve_model(card.model, card.name)
+    needed = ("trainable", "loss") if recipe.stages else ("fit",)
+    if lacking := [name for name in needed if not hasattr(network, name)]:
+        raise CardError(
+            f"{card.model} cannot be trained by this recipe: it has no `{lacking[0]}`",
+            where=f"detector card {card.name}",
+            remedy="give the card `weights`, or the class what bench/models/__init__.py asks for",
+        )
 
 
-def recipe_key(card: DetectorCard, digest: str, version: int, files: str | None = None) -> str:
-    """Sha256 (hex) of everything that determines the trained weights.
-
-    `digest` is the train list's, `files` the fingerprint of the user's own audio, which may change under its names.
-    """
+def recipe_key(card: DetectorCard, materials: Materials) -> str:
+    """Sha256 (hex) of everything that determines the trained weights."""
+    recipe = _recipe(card)
     facts = {
         "model": card.model,
         "arguments": card.arguments,
-        "version": version,
+        "version": model_version(card.model, card.name),
         "audio": card.audio.model_dump(),
-        "recipe": _recipe(card).model_dump(),
-        "digest": digest,
-        "files": files,
+        "recipe": recipe.model_dump(mode="json", exclude={"start"}),
+        "start": {part: found.sha256 if found else "random" for part, found in sorted(materials.start.items())},
+        "lists": {name: [found.digest, found.files] for name, found in sorted(materials.lists.items())},
         "engine": ENGINE_VERSION,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def train(card: DetectorCard, dataset: Dataset, folder: Path, progress: Callable[[int], None]) -> Path:
+def train(
+    card: DetectorCard,
+    materials: Materials,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    workers: int = 0,
+    display: Display | None = None,
+    features: Path | None = None,
+    feature_limit: int = 0,
+) -> Path:
     """Carry out a card's recipe and write model.safetensors and train.json into `folder`; returns the weights file.
 
+    A training that was killed goes on from its last state. Under `accelerate launch` all processes call this alike, and
+    the main one writes.
+
+    Args:
+        device: `cpu`, `cuda` or `cuda:N`. workers: processes that decode ahead.
+        features: folder of what frozen encoders give, None to keep nothing. feature_limit: bytes that it may take.
+
     Raises:
-        BenchError: the data cannot be trained on, or `fit`, maybe a user's own code, failed: then with its exception as
-            the cause.
+        BenchError: the recipe, its data or its start weights cannot be trained with; or a defect of the detector's own
+            code, then with its exception as the cause. What was trained so far is kept.
     """
+    check(card)
+    shown = display if display is not None and main_process() else Silent()
+    with _claimed(folder):
+        started = time.perf_counter()
+        try:
+            model, stages = _carried_out(card, materials, folder, device, workers, shown, features, feature_limit)
+        except BenchError:
+            raise
+        except Exception as error:  # a detector may be a user's own code: its defect blocks this detector, not the run
+            raise BenchError(f"{type(error).__name__}: {error}", where=f"training of {card.model}") from error
+        if main_process():
+            seconds = sum(stage["seconds"] for stage in stages) or time.perf_counter() - started
+            _write(folder, model, _told(card, materials, stages, device, seconds))
+    return folder / WEIGHTS_FILE
+
+
+def main_process() -> bool:
+    """Whether this is the process that writes and prints, of those that `accelerate launch` has started."""
+    return os.environ.get("RANK", "0") == "0"
+
+
+def record(folder: Path) -> dict[str, Any]:
+    """What train.json tells of weights made here.
+
+    Raises:
+        StoreError: it is missing or damaged.
+    """
+    found = read_json(folder / RECORD_FILE)
+    if found is None:
+        raise StoreError("the record of the training is missing", where=folder / RECORD_FILE, remedy="train again")
+    return found
+
+
+@contextmanager
+def _claimed(folder: Path) -> Iterator[None]:
+    """The folder, for one training at a time; it vanishes again where nothing was written."""
+    if not main_process():
+        yield
+        return
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        lock = (folder / ".lock").open("wb")
+    with lock:
+        claim(lock, folder, StoreError, "another process trains these weights")
+        try:
+            yield
+        finally:
+            (folder / ".lock").unlink(missing_ok=True)
+            for place in (folder, folder.parent, folder.parent.parent):
+                with suppress(OSError):  # not empty
+                    place.rmdir()
+
+
+def estimate(card: DetectorCard, materials: Materials, device: str) -> str:
+    """How long the training will take at most, in a short text; see `bench.training.timing`."""
+    from bench.training import timing
+
+    return timing.told(card, materials.lists, materials.start, device)
+
+
+def _carried_out(
+    card: DetectorCard,
+    materials: Materials,
+    folder: Path,
+    device: str,
+    workers: int,
+    display: Display,
+    features: Path | None,
+    feature_limit: int,
+) -> tuple[nn.Module, list[dict[str, Any]]]:
+    from bench.training import fit, staged  # accelerate takes a second: not for listing cards
+
     recipe = _recipe(card)
-    model = build_model(card.model, card.arguments, card.name)
-    fit: Callable[..., None] | None = getattr(model, "fit", None)  # a module's own attributes are typed as tensors
-    if fit is None:
-        raise CardError(f"{card.model} cannot be trained: it has no `fit`", where=f"detector card {card.name}")
-    started = time.perf_counter()
-    try:
-        fit(Utterances(dataset, card.audio, progress), recipe.seed, **recipe.arguments)
-    except BenchError:
-        raise
-    except Exception as error:  # `fit` may be a user's own code: its defect blocks this detector, not the run
-        raise BenchError(f"{type(error).__name__}: {error}", where=f"`fit` of {card.model}") from error
-    tensors = {name: value.contiguous() for name, value in model.state_dict().items()}
-    weights = folder / WEIGHTS_FILE
-    record = {
-        "detector": card.name,
-        "recipe": recipe.model_dump(),
-        "dataset": {"name": dataset.name, "digest": dataset.digest, "trials": len(dataset.trials)},
-        "engine": ENGINE_VERSION,
-        "seconds": round(time.perf_counter() - started, 3),
-        "versions": environment.versions(),
-        "hardware": environment.hardware("cpu"),
+    if not recipe.stages:
+        return fit.fitted(card, recipe, materials.lists[recipe.train], display), []
+    setup = staged.Setup(device, workers, display, features, feature_limit)
+    return staged.trained(card, materials.lists, materials.start, folder, setup)
+
+
+def _told(
+    card: DetectorCard, materials: Materials, stages: list[dict[str, Any]], device: str, seconds: float
+) -> dict[str, Any]:
+    """The record: everything that determined the weights, and how it went."""
+    lists = {
+        name: {"digest": found.digest, "trials": len(found.trials), "warnings": list(found.warnings)}
+        for name, found in materials.lists.items()
     }
-    write_json(folder / "train.json", record)
-    # Last: its presence means trained. As bytes: safetensors has no OSError that would tell of a full disk.
-    atomically(weights, lambda part: part.write_bytes(safetensors.torch.save(tensors)))
-    return weights
+    return {
+        "detector": card.name,
+        "model": card.model,
+        "arguments": card.arguments,
+        "recipe": _recipe(card).model_dump(mode="json"),
+        "start": {
+            part: {"file": found.path.name, "sha256": found.sha256, "verified": found.verified} if found else "random"
+            for part, found in materials.start.items()
+        },
+        "lists": lists,
+        "stages": stages,
+        "engine": ENGINE_VERSION,
+        "seconds": round(seconds, 3),
+        "peak_memory_bytes": environment.peak_memory_bytes(device),
+        "versions": environment.versions(),
+        "hardware": environment.hardware(device),
+    }
+
+
+def _write(folder: Path, model: nn.Module, told: Mapping[str, Any]) -> None:
+    """The weights last: their presence means trained. Then what only an unfinished training needs goes."""
+    from bench.training.engine import BEST_FILE, STATE_FILE
+    from bench.training.state import write_tensors
+
+    write_json(folder / RECORD_FILE, told)
+    write_tensors(folder / WEIGHTS_FILE, model.state_dict())
+    for name in (STATE_FILE, BEST_FILE):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _recipe(card: DetectorCard) -> Recipe:

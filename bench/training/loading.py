@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -22,7 +22,7 @@ from bench.augmentation import Augment
 from bench.cards import AudioRecipe
 from bench.errors import DataError
 from bench.recipes import Pieces, Stage
-from bench.trials import is_bonafide
+from bench.trials import is_bonafide, span
 
 
 class Batch(NamedTuple):
@@ -60,15 +60,19 @@ class Clips:
     pieces: Pieces | None = None
     double: bool = False
 
+    def at(self, *draw: object) -> Clips:
+        """The same utterances with other draws: those of an epoch."""
+        return replace(self, draw=draw)
+
     def clips(self, row: int) -> list[tuple[np.ndarray, int]]:
-        """The clip of an utterance, float32 (T,), with its real samples, and behind it a changed copy where there is one.
+        """The clip of an utterance, float32 (T,), with its real samples; behind it a changed copy, if any.
 
         Raises:
             AudioError: a file that cannot be decoded. Training on the rest would be another recipe.
         """
         trial = self.trials.iloc[row]
         generator = np.random.default_rng(derived(*self.draw, trial["trial"]))
-        raw, rate = audio.decode(trial["path"])
+        raw, rate = audio.decode(trial["path"], span(trial.get("start", ""), trial.get("stop", "")))
         wave = audio.resample(self._piece(raw, rate, generator), rate, self.recipe.rate, trial["path"])
         if self.augment is not None:
             wave = self.augment.utterance(wave, generator)
@@ -147,7 +151,7 @@ def batches(
         raise DataError(f"decoding ended: {error}", remedy=remedy) from error
 
 
-def _unchanged(batch: Batch) -> Batch:
+def _unchanged(batch: Any) -> Any:
     return batch
 
 
