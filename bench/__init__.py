@@ -1,20 +1,21 @@
 """bench: which audio-deepfake detector can be trusted on which data.
 
     bench.run(detectors, datasets, **options)    the matrix: train, score, store; results as `bench show` prints them
+    bench.train(detectors, **options)            the recipes of detectors, without scoring
     bench.score(files, detectors, **options)     files of your own, beside the stored cells
     bench.load_detector(name, **options)         a detector in evaluation mode
     bench.load_dataset(name, **options)          a trial list with its digest
     bench.evaluate(scores, labels)               EER, F1, AUC, ... of scores that came from anywhere
 
-`options` are the fields of `bench.workspace.Options`: data_root, data, weights, results, cards, device, limit, ...
+`options` are the fields of `bench.workspace.Options`: data_root, data, weights, results, cards, device, seeds, ...
 Places may be strings or paths.
 Higher = more bona fide and label 1 = bona fide, everywhere.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,18 +25,20 @@ if TYPE_CHECKING:
     from bench.clips import Clips
     from bench.corpora import Dataset
     from bench.results import Result
+    from bench.trainings import Training
     from bench.workspace import Workspace
 
 from bench.errors import unknown
 from bench.metrics import evaluate
 
-__all__ = ["evaluate", "load_dataset", "load_detector", "run", "score"]
+__all__ = ["evaluate", "load_dataset", "load_detector", "run", "score", "train"]
 
 
 def run(detectors: str | Sequence[str], datasets: str | Sequence[str], **options: Any) -> list[Result]:
     """Score detectors on datasets (names, globs, `all`) and return the results of these pairs.
 
     What is finished is not scored again. A blocked or failed pair is in the list, without metrics and with its reason.
+    With `seeds=3` a pair of a detector with a recipe has a `band`, and its `eer` is the mean.
 
     Raises:
         UsageError: names or options that cannot be meant.
@@ -47,7 +50,23 @@ def run(detectors: str | Sequence[str], datasets: str | Sequence[str], **options
     workspace = _workspace(options)
     planned = matrix.plan(workspace, _several(detectors), _several(datasets))
     outcomes = matrix.run(workspace, planned, Silent())
-    return [results.evaluate_cell(workspace.store, outcome.as_cell) for outcome in outcomes]
+    return [results.evaluate_cell(workspace.store, cell) for cell in matrix.cells(outcomes)]
+
+
+def train(detectors: str | Sequence[str], **options: Any) -> list[Training]:
+    """Carry out the recipes of detectors (names, globs, `all`); what is trained already is left alone.
+
+    Each has the place of its weights and the record of how they were made, or why there are none.
+
+    Raises:
+        UsageError: names or options that cannot be meant, a detector without a recipe.
+        StoreError: the results folder cannot be written.
+    """
+    from bench import trainings
+    from bench.progress import Silent
+
+    workspace = _workspace(options)
+    return trainings.carry_out(workspace, trainings.plan(workspace, _several(detectors)), Silent())
 
 
 def score(
@@ -76,15 +95,14 @@ def load_detector(name: str, **options: Any) -> nn.Module:
     """
     import torch
 
-    from bench import environment
-    from bench.errors import Blocked
-    from bench.matrix import scorer
+    from bench import environment, trainings
+    from bench.passes import scorer
 
     workspace = _workspace(options)
     card = workspace.detectors[name]
     checkpoint = workspace.checkpoint(card)
     if card.recipe is not None and checkpoint is None:
-        raise Blocked(f"{name} is not trained yet", remedy="`bench run` with it on any dataset trains it first")
+        raise trainings.untrained(card)
     return scorer(card, checkpoint).build(torch.device(environment.pick_device(workspace.options.device)))
 
 
@@ -101,7 +119,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 def _workspace(options: dict[str, Any]) -> Workspace:
     from bench.workspace import Options, Workspace
 
-    known = [field.name for field in fields(Options)]
+    known = [field.name for field in dataclasses.fields(Options)]
     for name in options:
         if name not in known:
             raise unknown("option", name, known)

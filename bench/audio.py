@@ -4,13 +4,17 @@ Decoding is soundfile (libsndfile) with PyAV (FFmpeg) behind it: libsndfile 1.2.
 of ASVspoof 2021 that other decoders read bit-identically. Integer samples become float32 by division by 2^(bits - 1),
 channels are averaged, other rates go through torchaudio's Hann-windowed sinc (width 6, rolloff 0.99), the resampler of
 the reference scores. Nothing is trimmed, levelled or dithered.
+
+A trial that is a piece of a file is cut out at the file's own rate, before anything else is done: its samples are those
+of a file of its own. The last file that was cut stays decoded, so that consecutive pieces cost one decoding.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,12 +27,16 @@ import torchaudio
 
 from bench.cards import AudioRecipe
 from bench.errors import AudioError
+from bench.trials import Span
 
 MAX_SAMPLES = 1 << 28  # of a channel mean: 4.6 hours at 16 kHz; a small file may promise, and decode to, far more
 BLOCK = 1 << 20  # samples a read; headers are not trusted with the size of a buffer
 MAX_KERNEL = 50_000_000  # taps of a resampling kernel; a hostile rate would ask for terabytes
 MIN_RATE = 1_000  # Hz; from a rate of 1 Hz a small file would become terabytes too
 OPEN_END = 1 << 62  # what libsndfile says of a FLAC whose header leaves the number of samples open, and more
+SLACK = 0.1  # s by which headers of lossy files, and lists, may be wrong about where a file ends
+HEADER_THREADS = 8  # the wait for a header is for the disk, not for a core
+HEADERS_AHEAD = 4_096  # a future a file at once would take a gigabyte for 600,000
 
 # Containers FFmpeg may open, and only from the local disk: a playlist named .wav must not make it fetch other files.
 FFMPEG = {
@@ -59,22 +67,34 @@ class Header(NamedTuple):
     rate: int
     channels: int
 
+    def piece(self, span: Span | None, path: str | Path) -> Header:
+        """What a file of its own would say of a piece of this one.
+
+        Raises:
+            AudioError: the file ends before the piece does.
+        """
+        if span is None:
+            return self
+        first, last = _bounds(round(self.seconds * self.rate), self.rate, span, path)
+        return self._replace(seconds=(last - first) / self.rate)
+
 
 class Utterance(NamedTuple):
-    """Samples as a detector takes them, float32 (T,), how many of them are real, and the duration of the file."""
+    """Samples as a detector takes them, float32 (T,), how many are real, and the duration of the file or piece."""
 
     wave: np.ndarray
     length: int
     seconds: float
 
 
-def prepare(path: str | Path, recipe: AudioRecipe) -> Utterance:
-    """Read a file and bring it into the shape of an audio recipe.
+def prepare(path: str | Path, recipe: AudioRecipe, span: Span | None = None) -> Utterance:
+    """Read a file, or a piece of one, and bring it into the shape of an audio recipe.
 
     Raises:
-        AudioError: missing, empty or undecodable file, fewer samples than the header promises, NaN or infinite samples.
+        AudioError: missing, empty or undecodable file, fewer samples than the header promises, NaN or infinite samples,
+            a piece that is not in the file.
     """
-    raw, rate = decode(path)
+    raw, rate = decode(path, span)
     wave = resample(raw, rate, recipe.rate, path)
     window = fit_window(wave, recipe)
     length = min(len(wave), len(window)) if recipe.window == "pad" else len(window)
@@ -119,9 +139,44 @@ def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
     return torchaudio.transforms.Resample(rate, target, dtype=torch.float32)
 
 
-def decode(path: str | Path) -> tuple[np.ndarray, int]:
-    """All samples of a file: float32 (T,), T >= 1, mono (mean of the channels), and its own sample rate in Hz."""
+def decode(path: str | Path, span: Span | None = None) -> tuple[np.ndarray, int]:
+    """The samples of a file, or of a piece of it: float32 (T,), T >= 1, mono (mean of the channels), and its own sample
+    rate in Hz. Raises as `prepare`."""
     _check_present(path)
+    if span is None:
+        return _decode(path)
+    now = Path(path).stat()
+    wave, rate = _last_decoded(str(path), now.st_size, now.st_mtime_ns)
+    first, last = _bounds(len(wave), rate, span, path)
+    return wave[first:last].copy(), rate  # a view would keep all of the file
+
+
+@lru_cache(maxsize=1)
+def _last_decoded(path: str, size: int, changed: int) -> tuple[np.ndarray, int]:
+    return _decode(path)
+
+
+def _bounds(samples: int, rate: int, span: Span, path: str | Path) -> tuple[int, int]:
+    """The first sample of a piece, and the one behind its last, at the file's own rate.
+
+    Both ends are rounded alike, so that pieces that touch in a list have every sample once.
+    """
+    start, stop = span
+    if stop is not None and stop > samples / rate + SLACK:
+        raise _outside(f"stops at {stop:g} s", samples / rate, path)
+    first = round(min(start * rate, samples))
+    last = samples if stop is None else round(min(stop * rate, samples))
+    if first >= last:
+        raise _outside(f"begins at {start:g} s", samples / rate, path)
+    return first, last
+
+
+def _outside(what: str, end: float, path: str | Path) -> AudioError:
+    remedy = "correct `start` and `stop` in the list, or fetch the file again: it may be cut short"
+    return AudioError(f"the piece {what}, the file ends at {end:.3f} s", where=path, remedy=remedy)
+
+
+def _decode(path: str | Path) -> tuple[np.ndarray, int]:
     try:
         wave, rate = _decode_soundfile(path)
     except TooLong:
@@ -162,6 +217,20 @@ def header(path: str | Path) -> Header:
         wave, rate = decode(path)
         samples = len(wave)
     return Header(samples / rate, rate, channels)
+
+
+def headers(paths: Sequence[str]) -> Iterator[Header | AudioError]:
+    """`header` of each file in order, or why there is none, read by several threads."""
+
+    def read(path: str) -> Header | AudioError:
+        try:
+            return header(path)
+        except AudioError as error:
+            return error
+
+    with ThreadPoolExecutor(HEADER_THREADS) as pool:
+        for first in range(0, len(paths), HEADERS_AHEAD):
+            yield from pool.map(read, paths[first : first + HEADERS_AHEAD])
 
 
 def _check_present(path: str | Path) -> None:

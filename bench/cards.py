@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from bench.errors import UsageError
 from bench.fields import Arguments, Fields
-from bench.recipes import Stages
+from bench.recipes import Stage
 
 
 class AudioRecipe(Fields):
@@ -97,12 +97,22 @@ class Weights(Fields):
         return self.hub is not None or self.url is not None
 
 
+def _form(start: Any) -> str:
+    return "random" if isinstance(start, str) else "checkpoint"
+
+
+# Told apart before they are read, so that a mistake is told once and in the words of the form that was meant.
+Start = Annotated[
+    Annotated[Literal["random"], Tag("random")] | Annotated[Weights, Tag("checkpoint")], Discriminator(_form)
+]
+
+
 class Recipe(Fields):
     """How weights are made where none are released: the trial lists, the seed, and how.
 
     train, dev: datasets by name.
-    start: weights that training starts from, by the name of the part of the detector that takes them (a submodule):
-            pretrained ones, or `random` ones, drawn with the seed.
+    start: weights that training starts from, by the name of the part of the detector that takes them, a submodule, or
+            `detector` for all of it: pretrained ones, or `random` ones, drawn with the seed.
     arguments: what the detector's `fit` takes, which trains without a gradient; or stages, by the name that the
             detector gives them, carried out in this order.
     """
@@ -110,9 +120,9 @@ class Recipe(Fields):
     train: str
     dev: str | None = None
     seed: int = Field(default=0, ge=0)
-    start: dict[str, Weights | Literal["random"]] = Field(default_factory=dict)
+    start: dict[str, Start] = Field(default_factory=dict)
     arguments: Arguments = Field(default_factory=dict)
-    stages: Stages = Field(default_factory=dict)
+    stages: dict[str, Stage] = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _one_way_of_training(self) -> Recipe:

@@ -6,26 +6,26 @@ Heavy imports stay inside the commands, so that `bench --help` and a mistyped op
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 from rich.text import Text
 
+from bench import options as shared
 from bench import terminal
 from bench.errors import BenchError
 
 if TYPE_CHECKING:
     from bench.workspace import Workspace
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-DEMO_DETECTORS = ("lfcc-gmm-demo", "probe-*", "random")
+DEMO_DETECTORS = ("lfcc-gmm-demo", "xlsr-sls-demo", "probe-*", "random")
 WHAT_THE_DEMO_SHOWS = (
-    "\nlfcc-gmm-demo was trained here, on synthetic voices; the probes look at durations, silences and bandwidth only, "
-    "and random guesses. This shows that the harness works; it says nothing about detectors of real speech.\n"
+    "\nlfcc-gmm-demo and xlsr-sls-demo were trained here, on synthetic voices; what stands for XLS-R in the latter are "
+    "two random layers. The probes look at durations, silences and bandwidth only, and random guesses. This shows that "
+    "the harness works; it says nothing about detectors of real speech.\n"
 )
 
 
@@ -39,7 +39,7 @@ class Commands(click.Group):
             terminal.err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
             ctx.exit(error.exit_code)
         except KeyboardInterrupt:
-            terminal.err.print("\ninterrupted; what was scored so far is stored, `bench run` goes on from there")
+            terminal.err.print("\ninterrupted; what was trained and scored so far is stored: run it again to go on")
             ctx.exit(130)
 
 
@@ -58,59 +58,10 @@ def main() -> None:
     """
 
 
-def _places(command: F) -> F:
-    """Options every command that looks for files shares."""
-    options = [
-        _data_root,
-        click.option(
-            "--data",
-            "data",
-            multiple=True,
-            metavar="NAME=PATH",
-            help="Place of one dataset; a NAME without a card stands for your own CSV list or real/fake folder.",
-        ),
-        click.option(
-            "--weights",
-            envvar="BENCH_WEIGHTS",
-            show_envvar=True,
-            multiple=True,
-            type=_FOLDER,
-            default=("weights",),
-            help="Folder that is searched for checkpoints by file name (repeatable).",
-        ),
-        click.option(
-            "--cards", envvar="BENCH_CARDS", show_envvar=True, type=_FOLDER, help="Folder with cards of your own."
-        ),
-        _results,
-    ]
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-_data_root = click.option(
-    "--data-root",
-    envvar="BENCH_DATA",
-    show_envvar=True,
-    type=_FOLDER,
-    default="data",
-    help="Folder of all corpora.",
-)
-_results = click.option(
-    "--results",
-    envvar="BENCH_RESULTS",
-    show_envvar=True,
-    type=click.Path(path_type=Path),
-    default="results",
-    help="Folder of all results.",
-)
-
-
 @main.command("list")
 @click.argument("kind", type=click.Choice(["detectors", "datasets"]))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_places
+@shared.places
 def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) -> None:
     """What exists, what is ready here, and how to get the rest."""
     from bench import inventory
@@ -134,7 +85,7 @@ def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) 
 @click.argument("kind", type=click.Choice(["detectors", "datasets"]))
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--dry-run", is_flag=True, help="Show what would be downloaded from where to where, and do nothing.")
-@_places
+@shared.places
 def fetch(kind: Literal["detectors", "datasets"], names: Sequence[str], dry_run: bool, **places: Any) -> None:
     """Download checkpoints or corpora: names, globs, `all`.
 
@@ -168,9 +119,16 @@ def fetch(kind: Literal["detectors", "datasets"], names: Sequence[str], dry_run:
 @click.option(
     "--datasets", "-s", required=True, multiple=True, help="Names, globs, `all`; repeat or separate by commas."
 )
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Utterances of 4 s a batch (default: by device).")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that decode ahead (default: by device).")
+@click.option(
+    "--train",
+    type=click.Choice(["missing", "never"]),
+    default="missing",
+    help="Train what has a recipe and no weights yet, or leave it out.",
+)
+@shared.trains
+@shared.device
+@shared.batch_size
+@shared.workers
 @click.option("--limit", type=click.IntRange(min=1), help="Score a sample of about N trials, as a dataset NAME:N.")
 @click.option(
     "--allow-missing",
@@ -179,19 +137,20 @@ def fetch(kind: Literal["detectors", "datasets"], names: Sequence[str], dry_run:
 )
 @click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
-@_places
+@shared.places
 def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_json: bool, **options: Any) -> None:
     """Score detectors on datasets and print EER and F1.
 
-    A detector with a recipe and no checkpoint is trained first. What is finished is not scored again; a killed run goes
-    on where it stopped. Exit status 1 when a cell failed, or when something asked for by name is blocked.
+    A detector with a recipe and no checkpoint is trained first; with several --seeds its EER is their mean. What is
+    finished is not trained or scored again; a killed run goes on where it stopped. Exit status 1 when a cell failed, or
+    when something asked for by name is blocked.
     """
     from bench import matrix
 
     workspace = _workspace(options, make=not dry_run)
     planned = matrix.plan(workspace, detectors, datasets)
     if dry_run:
-        terminal.print_plan(planned, as_json)
+        terminal.print_plan(workspace, planned, as_json)
         if any(pair.state == "blocked" and pair.named for pair in planned):
             sys.exit(1)
         return
@@ -199,6 +158,32 @@ def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_jso
         outcomes = matrix.run(workspace, planned, display)
     terminal.print_outcomes(workspace, outcomes, as_json)
     if not all(outcome.ok for outcome in outcomes) or all(outcome.cell is None for outcome in outcomes):
+        sys.exit(1)
+
+
+@main.command()
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@shared.trains
+@shared.device
+@shared.workers
+@click.option("--dry-run", is_flag=True, help="Show what would be trained and about how long it takes, and do nothing.")
+@shared.places
+def train(names: Sequence[str], dry_run: bool, **options: Any) -> None:
+    """Carry out the recipes of detectors: names, globs, `all`.
+
+    What is trained is left alone; a killed training goes on from its last state. The weights lie in the results folder,
+    where `bench run` finds them. On several GPUs: accelerate launch -m bench train NAME. Exit status 1 when a training
+    failed or something it needs is not here.
+    """
+    from bench import trainings
+
+    workspace = _workspace(options, make=not dry_run)
+    planned = trainings.plan(workspace, names)
+    if not dry_run:
+        with terminal.display() as display:
+            planned = trainings.carry_out(workspace, planned, display)
+    terminal.print_trainings(workspace, planned)
+    if not all(one.ok for one in planned):
         sys.exit(1)
 
 
@@ -211,11 +196,11 @@ def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_jso
     help="Names, globs, `all`; repeat or separate by commas. Without it: every trained detector of `all`.",
 )
 @click.option("--datasets", "-s", multiple=True, help="Compare with stored scores on these only (names or globs).")
-@click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
-@click.option("--batch-size", type=click.IntRange(min=1), help="Utterances of 4 s a batch (default: by device).")
-@click.option("--workers", type=click.IntRange(min=0), help="Processes that decode ahead (default: by device).")
+@shared.device
+@shared.batch_size
+@shared.workers
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: shares and EER as fractions.")
-@_places
+@shared.places
 def score(
     files: Sequence[str], detectors: Sequence[str], datasets: Sequence[str], as_json: bool, **options: Any
 ) -> None:
@@ -249,7 +234,7 @@ def score(
 @click.option("--detector", required=True, help="The name the scores shall have.")
 @click.option("--dataset", required=True, help="The dataset they are of.")
 @click.option("--allow-missing", is_flag=True, help="Accept a file that lacks trials of the dataset.")
-@_places
+@shared.places
 def import_(file: Path, detector: str, dataset: str, **options: Any) -> None:
     """Take over a score file made elsewhere.
 
@@ -262,30 +247,32 @@ def import_(file: Path, detector: str, dataset: str, **options: Any) -> None:
     cell, notes = imports.import_scores(workspace, file, detector, dataset)
     for note in notes:
         terminal.err.print(Text(note), soft_wrap=True)
-    terminal.out.print(results.table([results.evaluate_cell(workspace.store, cell)]))
+    terminal.print_results([results.evaluate_cell(workspace.store, cell)])
 
 
 @main.command()
 @click.option("--detectors", "-d", multiple=True, help="Only these (names or globs).")
 @click.option("--datasets", "-s", multiple=True, help="Only these (names or globs).")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON: fractions under the names of bench.evaluate.")
-@_results
+@shared.results
 def show(detectors: Sequence[str], datasets: Sequence[str], as_json: bool, results: Path) -> None:
     """The stored cells and their metrics. Needs neither corpora nor weights."""
     from bench.results import as_json as cells_json
-    from bench.results import collect, table
+    from bench.results import collect
     from bench.store import Store
 
     found = collect(_existing(Store(results)), datasets=datasets or None, detectors=detectors or None, breakdowns=False)
     if as_json:
         terminal.print_json(cells_json(found))
+    elif found:
+        terminal.print_results(found)
     else:
-        terminal.out.print(table(found) if found else "there are no results here yet")
+        terminal.out.print("there are no results here yet")
 
 
 @main.command()
 @click.option("--out", "folder", type=click.Path(path_type=Path), default="site", help="Folder to write.")
-@_results
+@shared.results
 def report(folder: Path, results: Path) -> None:
     """Write the leaderboard as one static page.
 
@@ -301,7 +288,7 @@ def report(folder: Path, results: Path) -> None:
 @click.option("--datasets", "-s", multiple=True, default=("all",), help="Names, globs, `all`.")
 @click.option("--limit", type=click.IntRange(min=1), help="Look at a sample of about N trials of each.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@_places
+@shared.places
 def doctor(datasets: Sequence[str], as_json: bool, **options: Any) -> None:
     """Audit local corpora.
 
@@ -323,8 +310,8 @@ def doctor(datasets: Sequence[str], as_json: bool, **options: Any) -> None:
 
 @main.command()
 @click.option("--out", "folder", type=click.Path(path_type=Path), default="site", help="Page folder.")
-@_data_root
-@_results
+@shared.data_root
+@shared.results
 def demo(folder: Path, **places: Any) -> None:
     """Train, score and report on synthetic data: offline, on a CPU."""
     from bench import matrix, report
@@ -345,6 +332,8 @@ def demo(folder: Path, **places: Any) -> None:
 def _workspace(options: dict[str, Any], *, make: bool = False) -> Workspace:
     from bench.workspace import Options, Workspace
 
+    if "feature_cache" in options:
+        options["feature_limit"] = int(options.pop("feature_cache") * 10**9)
     places: dict[str, Path] = {}
     for item in options.pop("data", ()):
         name, equals, path = item.partition("=")

@@ -22,10 +22,10 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 from rich.text import Text
 
-from bench import environment, matrix, results
+from bench import environment, passes, results, trainings
 from bench.cards import AudioRecipe, Decision, DetectorCard
 from bench.corpora.files import audio_files
-from bench.errors import BenchError, Blocked, CardError, DataError, UsageError
+from bench.errors import BenchError, CardError, DataError, UsageError
 from bench.matrix import Planned
 from bench.progress import Display
 from bench.results import Comparison, Scale
@@ -162,7 +162,7 @@ def score(
     troubles += [Trouble("detector", p.card.name, p.reason, p.remedy, p.named) for p in plan if p.state == "blocked"]
     ready = [pair for pair in plan if pair.state == "score"]
     scores: dict[str, list[ClipScore]] = {pair.card.name: [] for pair in ready}
-    for group in matrix.passes(ready, device) if paths else ():
+    for group in passes.grouped(ready, device) if paths else ():
         for item in _pass(workspace, group, paths, device, display):
             if isinstance(item, Trouble):
                 troubles.append(item)
@@ -226,9 +226,8 @@ def _planned(ws: Workspace, card: DetectorCard, named: bool) -> Planned:
     try:
         checkpoint = ws.checkpoint(card)
         if card.recipe is not None and checkpoint is None:
-            remedy = "`bench run` with it on any dataset trains it first"
-            raise Blocked(f"{card.name} is not trained yet", remedy=remedy)
-        matrix.scorer_key(card, checkpoint)
+            raise trainings.untrained(card)
+        passes.scorer_key(card, checkpoint)
     except BenchError as error:
         if isinstance(error, UsageError) and not isinstance(error, CardError):
             raise
@@ -241,10 +240,10 @@ def _pass(
 ) -> Iterator[ClipScore | Trouble]:
     """One decoding pass over the files for detectors of equal audio recipe."""
     options, cards = ws.options, {pair.card.name: pair.card for pair in pairs}
-    workers = matrix.default_workers(device) if options.workers is None else options.workers
-    batch_size = options.batch_size or matrix.BATCH_SIZES[device.partition(":")[0]]
+    workers = passes.default_workers(device) if options.workers is None else options.workers
+    batch_size = options.batch_size or passes.BATCH_SIZES[device.partition(":")[0]]
     trials = pd.DataFrame({"trial": list(paths), "path": list(paths.values())})
-    scorers = [matrix.scorer(pair.card, pair.checkpoint) for pair in pairs]
+    scorers = [passes.scorer(pair.card, pair.checkpoint) for pair in pairs]
     batches = plan_batches(trials, scorers[0].recipe, batch_size)
     display.begin(f"your files: {', '.join(cards)}", len(trials) * len(pairs))
     for item in score_trials(scorers, trials, batches, device=device, workers=workers):
@@ -274,7 +273,7 @@ def _clip_score(card: DetectorCard, row: Mapping[Any, Any]) -> ClipScore:
 
 def _comparable(cells: Iterable[Cell], pair: Planned, wanted: Collection[str]) -> list[Cell]:
     """The newest cell of each dataset whose scores the detector, as it is now, would give again."""
-    key = matrix.scorer_key(pair.card, pair.checkpoint)
+    key = passes.scorer_key(pair.card, pair.checkpoint)
     own = (cell for cell in cells if cell.detector == pair.card.name and cell.manifest.get("scorer") == key)
     usable = [cell for cell in own if cell.has_number and cell.dataset in wanted]
     usable.sort(key=lambda cell: str(cell.manifest.get("finished", "")))

@@ -15,7 +15,7 @@ from bench import audio, corpora, environment
 from bench.corpora import Dataset
 from bench.errors import AudioError, BenchError, UsageError
 from bench.progress import Display
-from bench.trials import BONAFIDE, SPOOF
+from bench.trials import BONAFIDE, SPOOF, spans
 from bench.workspace import Workspace
 
 SHOWN = 10  # files named in the text; the JSON has all
@@ -96,11 +96,11 @@ def _examine(workspace: Workspace, name: str, named: bool, display: Display) -> 
         return Finding(name, named, reason=error.reason(searched=named), remedy=error.remedy or "")
     missing = set(corpora.missing_audio(dataset.trials))
     present = [row for row in range(len(dataset.trials)) if row not in missing]
-    display.begin(f"{dataset.name}: decoding", len(present))
     headers, undecodable = _decode(dataset, present, display)
-    display.end()
-    labels = dataset.trials["label"].to_numpy()
-    heard = {label: [header for row, header in headers.items() if labels[row] == label] for label in (BONAFIDE, SPOOF)}
+    labels, paths = dataset.trials["label"].to_numpy(), dataset.trials["path"].to_numpy()
+    heard = {label: [row for row in headers if labels[row] == label] for label in (BONAFIDE, SPOOF)}
+    # A file counts once, however many of its pieces are trials.
+    rates = {label: {paths[row]: headers[row].rate for row in rows}.values() for label, rows in heard.items()}
     return Finding(
         dataset.name,
         named,
@@ -109,33 +109,39 @@ def _examine(workspace: Workspace, name: str, named: bool, display: Display) -> 
         int((labels == BONAFIDE).sum()),
         int((labels == SPOOF).sum()),
         dataset.warnings,
-        tuple(dataset.trials["path"].iloc[sorted(missing)]),
+        tuple(dict.fromkeys(paths[sorted(missing)])),
         undecodable,
-        {label: dict(sorted(Counter(h.rate for h in found).items())) for label, found in heard.items() if found},
-        {label: _spread([h.seconds for h in found]) for label, found in heard.items() if found},
+        {label: dict(sorted(Counter(found).items())) for label, found in rates.items() if found},
+        {label: _spread([headers[row].seconds for row in rows]) for label, rows in heard.items() if rows},
     )
 
 
 def _decode(dataset: Dataset, rows: list[int], display: Display) -> tuple[dict[int, audio.Header], dict[str, str]]:
-    """Row -> duration and rate of the files that decode, path -> reason of those that do not."""
-    paths = dataset.trials["path"].tolist()
+    """Row -> duration and rate of the trials whose file decodes, path -> reason of the files that do not."""
+    paths, every = dataset.trials["path"].tolist(), spans(dataset.trials)
+    pieces: dict[str, list[int]] = {}
+    for row in rows:
+        pieces.setdefault(paths[row], []).append(row)
 
-    def decode(row: int) -> audio.Header | AudioError:
+    def decode(path: str) -> dict[int, audio.Header] | AudioError:
         try:
-            wave, rate = audio.decode(paths[row])
-            return audio.Header(len(wave) / rate, rate, audio.header(paths[row]).channels)
+            wave, rate = audio.decode(path)
+            whole = audio.Header(len(wave) / rate, rate, audio.header(path).channels)
+            return {row: whole.piece(every[row], path) for row in pieces[path]}
         except AudioError as error:
             return error
 
     headers: dict[int, audio.Header] = {}
     undecodable: dict[str, str] = {}
+    display.begin(f"{dataset.name}: decoding", len(pieces))
     with ThreadPoolExecutor(int(environment.hardware("cpu")["cores"])) as pool:
-        for row, found in zip(rows, pool.map(decode, rows), strict=True):
+        for path, found in zip(pieces, pool.map(decode, pieces), strict=True):
             if isinstance(found, AudioError):
-                undecodable[paths[row]] = found.what
+                undecodable[path] = found.what
             else:
-                headers[row] = found
+                headers |= found
             display.advance(1)
+    display.end()
     return headers, undecodable
 
 

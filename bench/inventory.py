@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import itertools
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -14,9 +14,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench.cards import DatasetCard, DetectorCard
-from bench.errors import BenchError, Blocked, CardError, UsageError
+from bench.errors import BenchError, Blocked, CardError, MissingWeights, UsageError, WeightsError
 from bench.leakage import Leakage, leakage
-from bench.workspace import Workspace
+from bench.workspace import Workspace, weights_of
 
 NO_WEIGHTS = "the weights are not here"
 WIDE = 120  # columns of a terminal that has room for licences
@@ -40,7 +40,8 @@ class Entry:
 class DetectorEntry(Entry):
     """A detector's card; `licence` is that of the code.
 
-    state: `ready` to run, `trainable` by a run that needs it, `fetchable` with `bench fetch`, or `blocked`.
+    state: `ready` to run, `trainable` by a run that needs it, `fetchable` with `bench fetch` (what its training starts
+            from, too), or `blocked`.
     detail: a word more on it. parameters: None where the card does not tell.
     leakage: of the listed datasets, the ones of `all`.
     """
@@ -122,36 +123,32 @@ def _detector(workspace: Workspace, card: DetectorCard, listed: Iterable[str]) -
 
 
 def _state(workspace: Workspace, card: DetectorCard) -> _State:
-    if card.recipe is not None:
-        return _state_of_recipe(workspace, card, card.recipe.train)
-    try:
-        checkpoint = workspace.checkpoint(card)
-    except Blocked as error:
-        missing = error.reason(searched=False), error.remedy or ""
-        fetchable = card.weights is not None and card.weights.fetchable
-        return _State("fetchable", "", *missing) if fetchable else _State("blocked", "", *missing)
-    except UsageError:
-        raise
-    except BenchError as error:
-        return _State("blocked", "weights damaged", error.reason(searched=False), error.remedy or "")
-    if checkpoint is None:
-        return _State("ready")
-    return _State("ready", "" if checkpoint.verified else "weights unverified")
-
-
-def _state_of_recipe(workspace: Workspace, card: DetectorCard, train: str) -> _State:
     try:
         checkpoint = workspace.checkpoint(card)
     except CardError as error:
         return _State("blocked", "", error.reason(), error.remedy or "")
+    except Blocked as error:
+        if workspace.would_make(card):
+            return _trainable(card)
+        missing = error.reason(searched=False), error.remedy or ""
+        fetchable = isinstance(error, MissingWeights) and all(wanted.fetchable for wanted in weights_of(card))
+        return _State("fetchable", "", *missing) if fetchable else _State("blocked", "", *missing)
     except UsageError:
         raise
     except BenchError as error:
-        if _made_when_needed(workspace.dataset_card(train), error):
-            return _State("trainable", f"on {train}")
-        detail = "" if isinstance(error, Blocked) else "corpus damaged"
-        return _State("blocked", detail, error.reason(searched=False), error.remedy or "")
-    return _State("trainable", f"on {train}") if checkpoint is None else _State("ready", "trained here")
+        what = "weights damaged" if isinstance(error, WeightsError) else "corpus damaged"
+        return _State("blocked", what, error.reason(searched=False), error.remedy or "")
+    if card.recipe is not None:
+        return _trainable(card) if checkpoint is None else _State("ready", "trained here")
+    return _State("ready", "" if checkpoint is None or checkpoint.verified else "weights unverified")
+
+
+def _trainable(card: DetectorCard) -> _State:
+    """Told with the lists that are trained on, in the order of the stages; those that are watched are left out."""
+    assert card.recipe is not None, card.name
+    stages = [stage.train for stage in card.recipe.stages.values()] or [()]
+    names = [name for sources in stages for name in [s.dataset for s in sources] or [card.recipe.train]]
+    return _State("trainable", f"on {', '.join(dict.fromkeys(names))}")
 
 
 def _dataset(workspace: Workspace, card: DatasetCard) -> Entry:
@@ -164,7 +161,7 @@ def _dataset(workspace: Workspace, card: DatasetCard) -> Entry:
     except UsageError:
         raise
     except BenchError as error:
-        if _made_when_needed(card, error):
+        if card.made_by is not None and isinstance(error, Blocked):
             return entry(True, "made by the first run that needs it")
         state = "missing" if isinstance(error, Blocked) else "damaged"
         return entry(False, state, error.reason(searched=False), error.remedy or "")
@@ -174,15 +171,11 @@ def _dataset(workspace: Workspace, card: DatasetCard) -> Entry:
     return entry(False, what, f"the list is here, {what}", card.obtain)
 
 
-def _made_when_needed(card: DatasetCard, error: BenchError) -> bool:
-    """Whether what is missing is a corpus that the harness makes itself."""
-    return card.made_by is not None and isinstance(error, Blocked)
-
-
 def detector_table(entries: Sequence[DetectorEntry], width: int) -> Table:
     """The detectors for a terminal of so many columns, a block of rows a family.
 
-    Where there is no room for a column of licences, they stand below. Names are plain text: `[red]` is not obeyed.
+    Where there is no room for licences and lists to train on, they stand below. Names are plain text: `[red]` is not
+    obeyed.
     """
     wide = width >= WIDE
     table = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0))
@@ -198,21 +191,27 @@ def detector_table(entries: Sequence[DetectorEntry], width: int) -> Table:
             table.add_row()
         table.add_row(Text(family, style="bold"))
         for entry in members:
-            state = Text(entry.state_text, style=STYLES[entry.state])
+            # The names of lists are longer than the column of a narrow terminal.
+            told = entry.state_text if wide or entry.state != "trainable" else entry.state
+            state = Text(told, style=STYLES[entry.state])
             cells = (Text(entry.name), state, Text(magnitude(entry.parameters)), Text(entry.held_out_text))
             table.add_row(*cells, *((Text(entry.licence_text),) if wide else ()))
     if not wide:
-        table.caption = Text("\n".join(["", "licences, of code / of weights", *_licences(entries)]))
+        trainable = [entry for entry in entries if entry.state == "trainable"]
+        lists = ["", "trainable", *_by(trainable, lambda entry: entry.detail)] if trainable else []
+        licences = ["", "licences, of code / of weights", *_by(entries, lambda entry: entry.licence_text)]
+        table.caption = Text("\n".join([*lists, *licences]))
         table.caption_justify, table.caption_style = "left", ""
     return table
 
 
-def _licences(entries: Sequence[DetectorEntry]) -> list[str]:
+def _by(entries: Sequence[DetectorEntry], text: Callable[[DetectorEntry], str]) -> list[str]:
+    """What is told of entries, once for all of which it is told."""
     known = [entry.name for entry in entries]
     names: dict[str, list[str]] = {}
     for entry in entries:
-        names.setdefault(entry.licence_text, []).append(entry.name)
-    return [f"  {licence}: {told(members, known)}" for licence, members in sorted(names.items())]
+        names.setdefault(text(entry), []).append(entry.name)
+    return [f"  {shared}: {told(members, known)}" for shared, members in sorted(names.items())]
 
 
 def dataset_table(entries: Sequence[Entry]) -> Table:

@@ -32,9 +32,8 @@ def leakage(detector: DetectorCard, dataset: str, datasets: Registry[DatasetCard
     """
     name = re.sub(r":\d+$", "", dataset)
     recipe = detector.recipe
-    lists = (recipe.train, recipe.dev) if recipe else ()
-    watched = {*detector.trained_on, *detector.selected_on, *lists} - {None}
-    related = [other for other in watched if other and _corpus(other, datasets) == _corpus(name, datasets)]
+    watched = {*detector.trained_on, *detector.selected_on, *(recipe.speech if recipe else ())}
+    related = [other for other in watched if _corpus(other, datasets) == _corpus(name, datasets)]
     if any(_share_trials(name, other, datasets) for other in related):
         return "seen"
     if related:
@@ -58,6 +57,8 @@ def _share_trials(name: str, other: str, datasets: Registry[DatasetCard]) -> boo
 
 
 def _holds(whole: DatasetCard, part: DatasetCard) -> bool:
-    """Whether no argument of a list leaves out what its sibling has: `phase: all`, or no `models` chosen."""
-    equal = (value in ("all", part.arguments.get(key)) for key, value in whole.arguments.items())
+    """Whether no argument of a list leaves out what its sibling has: `phase: all`, or no `models` chosen. The length of
+    the pieces that files are cut into, `seconds`, leaves nothing out."""
+    asked = {key: value for key, value in whole.arguments.items() if key != "seconds"}
+    equal = (value in ("all", part.arguments.get(key)) for key, value in asked.items())
     return whole.reader == part.reader and all(equal)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from bench.fields import Arguments, Fields
 
@@ -21,6 +21,7 @@ def _ordered(interval: tuple[float, float]) -> tuple[float, float]:
 
 Interval = Annotated[tuple[float, float], AfterValidator(_ordered)]  # uniform between the two, both included
 Number = Annotated[tuple[Annotated[int, Field(ge=0)], int], AfterValidator(_ordered)]  # integers, both ends included
+Momentum = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Source(Fields):
@@ -64,6 +65,12 @@ class DropFrequency(Fields):
     count: Number = (1, 3)
     width: float = Field(default=0.05, gt=0, lt=1)
 
+    @model_validator(mode="after")
+    def _from_low_to_high(self) -> DropFrequency:
+        if self.low > self.high:
+            raise ValueError("`low` is above `high`")
+        return self
+
 
 class DropChunk(Fields):
     """Stretches of so many samples become zero (SpeechBrain's DropChunk)."""
@@ -73,7 +80,7 @@ class DropChunk(Fields):
 
 
 class Masks(Fields):
-    """SpecAugment: so many masks of up to `frequency` bins and up to `time` frames, zeroed in the short-time spectrum."""
+    """SpecAugment: so many masks of up to `frequency` bins and up to `time` frames, zero in the short-time spectrum."""
 
     count: Number = (1, 2)
     frequency: int = Field(default=27, ge=0)
@@ -91,8 +98,8 @@ class Spectrum(Fields):
 class Codec(Fields):
     """Encoded and decoded again: one of `formats`, at one of `kbps` where the format has bit rates."""
 
-    formats: tuple[Literal["mp3", "aac", "opus", "vorbis", "mulaw", "alaw", "gsm", "g722"], ...] = Field(min_length=1)
-    kbps: tuple[Annotated[int, Field(ge=4, le=512)], ...] = (16, 32, 64)
+    formats: tuple[Literal["mp3", "aac", "opus", "mulaw", "alaw", "g722"], ...] = Field(min_length=1)
+    kbps: tuple[Annotated[int, Field(ge=4, le=512)], ...] = Field(default=(16, 32, 64), min_length=1)
 
 
 class Choices(Fields):
@@ -120,6 +127,15 @@ class Augmentation(Fields):
     keep_original: bool = False
     validation: bool = False
 
+    @model_validator(mode="after")
+    def _as_many_choices_as_are_drawn(self) -> Augmentation:
+        given = sum(choice is not None for _, choice in self.choices)
+        if self.keep_original and not given:
+            raise ValueError("`keep_original` is about the changed copy that `choices` make: give one")
+        if self.count > max(given, 1):
+            raise ValueError(f"`count` is {self.count}, of {given} `choices`")
+        return self
+
 
 class Pieces(Fields):
     """A file longer than `longest` s gives a random piece of `seconds`, cut at its own rate before resampling."""
@@ -127,11 +143,17 @@ class Pieces(Fields):
     longest: float = Field(gt=0)
     seconds: Interval
 
+    @model_validator(mode="after")
+    def _pieces_of_a_longer_file(self) -> Pieces:
+        if not 0 < self.seconds[0] <= self.seconds[1] <= self.longest:
+            raise ValueError("`seconds` are above 0 and at most `longest`")
+        return self
+
 
 class Optimiser(Fields):
     name: Literal["adam", "adamw"]
     weight_decay: float = Field(default=0.0, ge=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Momentum, Momentum] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
 
 
@@ -139,8 +161,8 @@ class Schedule(Fields):
     """How a group's learning rate goes from its first to its last value over the optimiser steps of the stage.
 
     warmup: steps, or below 1 the share of all steps, from 0 to the first value; then
-    name:   `constant`; `linear`, `cosine` to the last value at the last step; `exponential`, by the factor `factor` over
-            all steps; `plateau`, times `factor` when the monitor has not improved.
+    name:   `constant`; `linear`, `cosine` to the last value at the last step; `exponential`, by the factor `factor`
+            over all steps; `plateau`, times `factor` when the monitor has not improved.
     """
 
     name: Literal["constant", "linear", "cosine", "exponential", "plateau"] = "constant"
@@ -154,8 +176,16 @@ class Schedule(Fields):
         return self
 
 
+def _form(rate: Any) -> str:
+    return "first and last" if isinstance(rate, (list, tuple)) else "value"
+
+
 Monitor = Literal["training loss", "validation loss", "validation EER"]
 Rate = Annotated[float, Field(ge=0)]
+# Told apart before they are read, so that a mistake is told once and in the words of the form that was meant.
+Rates = Annotated[
+    Annotated[Rate, Tag("value")] | Annotated[tuple[Rate, Rate], Tag("first and last")], Discriminator(_form)
+]
 
 
 class Stage(Fields):
@@ -170,7 +200,7 @@ class Stage(Fields):
     keep: the weights of the `best` validation, of the `last` one, or the `average` of all that improved.
     batch_size: utterances an optimiser step (of all GPUs together), or batch_seconds of audio, batched by length.
     drop_last: leave out an epoch's last, smaller batch. accumulate: forward passes that make one optimiser step.
-    learning_rate: by parameter group, a value or the first and the last.
+    learning_rate: by parameter group, a value; the first and the last where the schedule is `linear` or `cosine`.
     clip_norm: of all gradients together. precision: of the forward pass; fp16 needs a GPU, elsewhere fp32 runs.
     """
 
@@ -192,7 +222,7 @@ class Stage(Fields):
     drop_last: bool = False
     accumulate: int = Field(default=1, ge=1)
     optimiser: Optimiser
-    learning_rate: dict[str, Rate | tuple[Rate, Rate]]
+    learning_rate: dict[str, Rates] = Field(min_length=1)
     schedule: Schedule = Schedule()
     clip_norm: float | None = Field(default=None, gt=0)
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
@@ -203,10 +233,11 @@ class Stage(Fields):
             raise ValueError("give one of `batch_size` and `batch_seconds`")
         return self
 
-
-def _given(stages: Any) -> Any:
-    """Without the stages that a card which extends another takes away: `NAME: null`."""
-    return {name: stage for name, stage in stages.items() if stage is not None} if isinstance(stages, dict) else stages
-
-
-Stages = Annotated[dict[str, Stage], BeforeValidator(_given)]
+    @model_validator(mode="after")
+    def _rates_that_the_schedule_reads(self) -> Stage:
+        two = self.schedule.name in ("linear", "cosine")
+        for group, rate in self.learning_rate.items():
+            if isinstance(rate, tuple) != two:
+                needs = "the first and the last rate" if two else "one rate"
+                raise ValueError(f"the schedule `{self.schedule.name}` needs {needs} of the group `{group}`")
+        return self

@@ -14,15 +14,16 @@ import fnmatch
 import importlib
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 
 from bench import yamlfile
-from bench.cards import NAME, RESERVED, DatasetCard, DetectorCard
+from bench.cards import NAME, RESERVED, DatasetCard, DetectorCard, Weights
 from bench.errors import BenchError, CardError, UsageError, unknown
+from bench.recipes import Source
 
 # What was said of the parent is not true of a card that extends it; with weights of its own, nor is what they saw. Its
 # recipe is changed field by field, so that a variant says what it varies.
@@ -31,9 +32,14 @@ OF_OTHER_WEIGHTS: Mapping[str, frozenset[str]] = {
     "weights": frozenset({"weights", "recipe", "trained_on", "selected_on"}),
     "recipe": frozenset({"weights", "trained_on", "selected_on"}),
 }
+# Replaced, not changed field by field: the hash of one checkpoint is not that of another, the number of trials drawn
+# from one list is nothing to another.
+WHOLE = frozenset({Weights, Source})
 
 HUB = "hf:"
 _HUB_NAME = re.compile(rf"{HUB}(\w[\w.-]*/\w[\w.-]*)", re.ASCII)
+
+_CONTAINERS = {dict: 1, tuple: 0}  # and which part of their annotation tells what they hold
 
 C = TypeVar("C", DetectorCard, DatasetCard)
 
@@ -49,8 +55,8 @@ class Registry(Generic[C]):
         self.kind = kind
         self._model: type[C] = model
         self._raw: dict[str, tuple[Path, dict[str, Any]]] = {}
-        for file in _files(shipped(kind)):
-            self._add(file, yamlfile.load(file))
+        for file, raw in _read(shipped(kind)).items():
+            self._add(file, raw)
         if extra is not None:
             for file, raw in _own(extra, kind):
                 self._add(file, raw)
@@ -88,7 +94,7 @@ class Registry(Generic[C]):
         try:
             return self._model.model_validate(merged)
         except ValidationError as error:
-            raise _card_error(error, file, self._model) from None
+            raise _card_error(error, file, merged, self._model) from None
 
     def _merged(self, name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         if name not in self._raw and (made := self._made(name)) is not None:
@@ -109,7 +115,7 @@ class Registry(Generic[C]):
         if {"model", "arguments"} & raw.keys():
             dropped |= {"parameters"}
         inherited = {k: v for k, v in self._merged(parent, (*seen, name)).items() if k not in dropped}
-        return _overlay(inherited, {k: v for k, v in raw.items() if k != "extends"})
+        return _overlay(inherited, {k: v for k, v in raw.items() if k != "extends"}, self._model)
 
     def __getitem__(self, name: str) -> C:
         if name not in self:
@@ -213,10 +219,16 @@ def _files(folder: Path) -> list[Path]:
     return files
 
 
+@cache
+def _read(folder: Path) -> Mapping[Path, dict[str, Any]]:
+    """The cards that ship, read once a process: PyYAML takes milliseconds for each."""
+    return {file: yamlfile.load(file) for file in _files(folder)}
+
+
 def _own(folder: Path, kind: Literal["detectors", "datasets"]) -> Iterator[tuple[Path, dict[str, Any]]]:
     """The cards of one kind in a user's folder, which may hold both; one that extends another is of its kind."""
     own = {file: yamlfile.load(file) for file in _files(folder)}
-    raws = [*(yamlfile.load(file) for file in _files(shipped("datasets"))), *own.values()]
+    raws = [*_read(shipped("datasets")).values(), *own.values()]
     known = {name: raw for raw in raws if isinstance(name := raw.get("name"), str)}
     for file, raw in own.items():
         root = raw
@@ -246,19 +258,29 @@ def resolve(target: str, where: str) -> Any:
         ) from error
 
 
-def _overlay(base: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
-    """`base` with the fields of `change`; mappings are merged, anything else is replaced."""
+def _overlay(base: Mapping[str, Any], change: Mapping[str, Any], annotation: Any) -> dict[str, Any]:
+    """`base` with the fields of `change`, as in a JSON merge patch (RFC 7396): mappings are merged, null takes a field
+    away, so that its default holds, anything else is replaced; so are the records of `WHOLE`.
+
+    Args:
+        annotation: of the record or mapping that both are.
+    """
     merged = dict(base)
     for key, value in change.items():
-        old = merged.get(key)
-        merged[key] = _overlay(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+        old, inside = merged.get(key), _inside(annotation, key)
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, Mapping) and WHOLE.isdisjoint(_records(inside)):
+            merged[key] = _overlay(old if isinstance(old, Mapping) else {}, value, inside)
+        else:
+            merged[key] = value
     return merged
 
 
-def _card_error(error: ValidationError, file: Path, model: type[BaseModel]) -> BenchError:
-    """One complaint of pydantic, a misspelt field first: field, line, and the nearest field name."""
+def _card_error(error: ValidationError, file: Path, card: Mapping[str, Any], model: type[BaseModel]) -> BenchError:
+    """One complaint of pydantic about a card, a misspelt field first: field, line, and the nearest field name."""
     first = min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
-    path = [step for step in first["loc"] if isinstance(step, (str, int))]
+    path = _path(first["loc"], card, missing=first["type"] == "missing")
     field = ".".join(map(str, path)) or "card"
     remedy = None
     if first["type"] == "extra_forbidden":
@@ -275,20 +297,45 @@ def _card_error(error: ValidationError, file: Path, model: type[BaseModel]) -> B
     return CardError(what + others, where=file, line=yamlfile.line_of(file, path), remedy=remedy)
 
 
+def _path(steps: Sequence[str | int], card: Any, *, missing: bool) -> list[str | int]:
+    """Where in a card pydantic complains: its steps but for the names it gives to the parts of a union.
+
+    Args:
+        missing: whether the complaint is that the last step is not there.
+    """
+    path: list[str | int] = []
+    for number, step in enumerate(steps, start=1):
+        here = range(len(card)) if isinstance(card, Sequence) and not isinstance(card, str) else card
+        if isinstance(here, (Mapping, range)) and step in here:
+            card = card[step]
+            path.append(step)
+        elif missing and number == len(steps):
+            path.append(step)
+    return path
+
+
 def _model_at(model: type[BaseModel], path: Sequence[str | int]) -> type[BaseModel] | None:
-    """The record class that a path of field names leads to."""
+    """The record that a path of field names, keys and places in lists leads to."""
+    annotation: Any = model
     for step in path:
-        if isinstance(step, int):
-            continue
-        field = model.model_fields.get(step)
-        candidates = [] if field is None else _classes(field.annotation)
-        if not candidates:
-            return None
-        model = candidates[0]
-    return model
+        annotation = _inside(annotation, step)
+    return next(iter(_records(annotation)), None)
 
 
-def _classes(annotation: Any) -> list[type[BaseModel]]:
+def _inside(annotation: Any, step: str | int) -> Any:
+    """The annotation of a field of a record, of what is under a key or at a place in a list; None where nothing is."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        field = annotation.model_fields.get(str(step))
+        return field.annotation if field else None
+    origin, parts = get_origin(annotation), get_args(annotation)
+    if origin in _CONTAINERS:
+        return parts[_CONTAINERS[origin]]
+    return next((found for part in parts if (found := _inside(part, step)) is not None), None)
+
+
+def _records(annotation: Any) -> list[type[BaseModel]]:
+    """The records that an annotation allows in this very place: itself, or those of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
-    return [found for part in getattr(annotation, "__args__", ()) for found in _classes(part)]
+    parts = () if get_origin(annotation) in _CONTAINERS else get_args(annotation)
+    return [found for part in parts for found in _records(part)]

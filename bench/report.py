@@ -27,6 +27,7 @@ STYLE = "style.css"
 
 # How licences that forbid commercial use are spelt: CC-BY-NC-4.0, "non-commercial", "research only".
 NON_COMMERCIAL = re.compile(r"\bnc\b|non-?\s?commercial|research[- ]only", re.IGNORECASE)
+PLUMBING = "its numbers show that the harness works, and nothing of the published detector"
 NO_LICENCE = re.compile(r"\b(no licen[cs]e|none|unclear|unknown|not stated|see the model card)\b", re.IGNORECASE)
 
 
@@ -60,6 +61,18 @@ class Row:
         name = self.result.cell.detector
         family = self.result.cell.manifest.get("detector", {}).get("family")
         return " · ".join(part for part in (name if name != self.title else "", family) if part)
+
+    @property
+    def remarks(self) -> list[str]:
+        """What stands below the status: all but the mean over several seeds, which has its place beside the EER."""
+        band = self.result.band
+        return [remark for remark in self.result.remarks if band is None or not band.eer or remark != band.told]
+
+    @property
+    def alone(self) -> str:
+        """`seed 42`, where the row shows a mean and other numbers are of that seed alone."""
+        band = self.result.band
+        return f"seed {self.result.seed}" if band is not None and band.eer is not None else ""
 
     @property
     def speed(self) -> float | None:
@@ -131,9 +144,9 @@ def _section(dataset: str, found: Sequence[Result]) -> Section:
 
 def _ranked(members: Sequence[Result]) -> tuple[Row, ...]:
     """Rows with ranks, equal EERs sharing one; a cell that lacks trials is of another trial list and gets none."""
-    whole = [result.metrics["eer"] for result in members if result.metrics and not result.unscored]
+    whole = [result.eer for result in members if result.metrics and not result.unscored]
     return tuple(
-        _row(None if result.unscored or not result.metrics else 1 + whole.index(result.metrics["eer"]), result)
+        _row(None if result.unscored or not result.metrics else 1 + whole.index(result.eer), result)
         for result in members
     )
 
@@ -145,13 +158,14 @@ def _row(rank: int | None, result: Result) -> Row:
         rank=rank,
         result=result,
         anchor="/".join(("cell", *(quote(part, safe="") for part in (cell.dataset, cell.detector, cell.key[:12])))),
-        badges=tuple(_badges(cell.manifest)),
+        badges=tuple(_badges(result)),
         published=tuple(entry for entry in detector.get("published") or () if entry["dataset"] == cell.dataset),
         facts=tuple(_facts(cell.manifest)),
     )
 
 
-def _badges(manifest: Mapping[str, Any]) -> Iterable[Badge]:
+def _badges(result: Result) -> Iterable[Badge]:
+    manifest = result.cell.manifest
     detector = manifest.get("detector", {})
     weights = detector.get("weights") or {}
     notices = detector.get("notices") or ()
@@ -164,16 +178,25 @@ def _badges(manifest: Mapping[str, Any]) -> Iterable[Badge]:
         yield Badge("patent" if "patent" in notice.casefold() else "notice", notice)
     if weights.get("trained"):
         yield Badge("trained here", "the weights were made by this harness from the recipe of the card")
-        for warning in (weights.get("train_list") or {}).get("warnings", ()):
+        for warning in (warning for facts in weights.get("lists", ()) for warning in facts["warnings"]):
             yield Badge("trained on another list", warning)
     elif weights and not weights.get("verified"):
         yield Badge("unverified weights", "no published hash to compare the checkpoint with")
+    for part in result.random_parts:
+        yield Badge(f"random {part}", f"the training of the {part} began with random weights: {PLUMBING}")
     if manifest.get("imported"):
         yield Badge("imported", "the scores were made elsewhere; this harness did not run the detector")
 
 
-def _train_list(facts: Mapping[str, Any] | None) -> str | None:
-    return None if facts is None else f"{facts['name']}, {facts['trials']:,} trials, digest {facts['digest'][:12]}"
+def _list(facts: Mapping[str, Any]) -> str:
+    return f"{facts['name']} ({facts['trials']:,} trials, digest {facts['digest'][:12]})"
+
+
+def _start(found: Mapping[str, Any] | str) -> str:
+    """Weights that a part started from, in words."""
+    if isinstance(found, str):
+        return found
+    return f"{found['file']}, sha256 {found['sha256']}{'' if found['verified'] else ', unverified'}"
 
 
 def _facts(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
@@ -191,7 +214,10 @@ def _facts(manifest: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
         "Weights licence": weights.get("licence"),
         "Weights sha256": weights.get("sha256"),
         "Weights verified": weights.get("verified"),
-        "Weights trained on": _train_list(weights.get("train_list")),
+        "Recipe key": weights.get("recipe_key"),
+        "Training seed": weights.get("seed"),
+        "Training started from": {part: _start(found) for part, found in (weights.get("start") or {}).items()},
+        "Lists of the training": [_list(facts) for facts in weights.get("lists", ())],
         "Score file": manifest.get("file"),
         "Trained on": detector.get("trained_on"),
         "Selected on": detector.get("selected_on"),

@@ -1,7 +1,8 @@
 """Stored scores -> numbers. Nothing here runs a detector or needs the corpus: the store keeps the trial lists.
 
 A cell is measured when it is complete, or when it is incomplete and was run with `--allow-missing`; then the numbers
-are over the scored trials only, and every output says so. Any other cell has no number at all.
+are over the scored trials only, and every output says so. Any other cell has no number at all. A detector trained with
+several seeds counts with the mean over them (`bench.bands`).
 """
 
 from __future__ import annotations
@@ -15,11 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from rich.box import SIMPLE_HEAD
-from rich.table import Table
-from rich.text import Text
 
-from bench import metrics
+from bench import bands, metrics
+from bench.bands import Band
 from bench.errors import BenchError, DataError, StoreError, unknown
 from bench.metrics import Slice
 from bench.store import Cell, Store
@@ -27,7 +26,6 @@ from bench.trials import COLUMNS, SPOOF_ATTRIBUTES, is_bonafide
 from bench.trials import digest as trial_digest
 
 F1_HEADLINE = "F1 (bona fide positive, threshold = test-set EER threshold)"
-F1_CAPTION = "F1: bona fide positive, at the test-set EER threshold"
 
 # A breakdown by more values than a reader compares is a list of speakers or files, not an attribute.
 BREAKDOWN_VALUES = range(2, 61)
@@ -46,6 +44,7 @@ class Result:
             detector has no threshold or the scores lack the column (an import usually has the score alone).
     breakdowns: attribute of the trials -> records of `bench.metrics.breakdown`.
     unscored: trials of the dataset that the metrics leave out; above 0 only with `--allow-missing`.
+    band: this cell and those of the other seeds, where there are several. All other fields are of this cell alone.
     """
 
     cell: Cell
@@ -53,6 +52,21 @@ class Result:
     native: Mapping[str, Any] | None = None
     breakdowns: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
     unscored: int = 0
+    band: Band | None = None
+
+    @property
+    def eer(self) -> float | None:
+        """What counts, as a fraction: the mean over the seeds where there is one, else that of the cell."""
+        if self.band is not None and self.band.eer is not None:
+            return self.band.eer.mean
+        return None if self.metrics is None else float(self.metrics["eer"])
+
+    @property
+    def f1_bonafide(self) -> float | None:
+        """As `eer`."""
+        if self.band is not None and self.band.f1_bonafide is not None:
+            return self.band.f1_bonafide.mean
+        return None if self.metrics is None else float(self.metrics["f1_bonafide"])
 
     @property
     def digest(self) -> str:
@@ -68,10 +82,36 @@ class Result:
     @property
     def weights(self) -> str | None:
         """`trained here`, `verified` (the published hash), `unverified` (none is published), None without weights."""
-        found = self.cell.manifest.get("detector", {}).get("weights")
-        if not found or "verified" not in found:
+        found = self._weights
+        if "verified" not in found:
             return None
         return "trained here" if found.get("trained") else "verified" if found["verified"] else "unverified"
+
+    @property
+    def _weights(self) -> Mapping[str, Any]:
+        return self.cell.manifest.get("detector", {}).get("weights") or {}
+
+    @property
+    def seed(self) -> int | None:
+        """That of the training, None where the weights were not made here."""
+        return self._weights.get("seed")
+
+    @property
+    def random_parts(self) -> tuple[str, ...]:
+        """Parts of the detector, `backbone`, whose training began with random in place of pretrained weights."""
+        return tuple(part for part, found in (self._weights.get("start") or {}).items() if found == "random")
+
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader must know of the numbers, beside the status of the cell."""
+        own = (self.cell.manifest.get("detector", {}).get("recipe") or {}).get("seed", self.seed)
+        told = [self.caveat]
+        if self.band is not None:
+            alone = f"seed {self.seed} alone, " if self.metrics and not self.band.eer else ""
+            told.append(f"{alone}{self.band.told}")
+        elif self.seed != own:
+            told.append(f"trained with seed {self.seed}, the card says {own}")
+        return [*filter(None, told), *(f"random {part}" for part in self.random_parts)]
 
     @property
     def caveat(self) -> str:
@@ -132,7 +172,7 @@ def evaluate_cell(store: Store, cell: Cell, *, breakdowns: bool = True) -> Resul
         StoreError: scores that are not those of the dataset's trial list, or a complete cell that lacks some.
         DataError: scores that cannot be measured, see `bench.metrics.evaluate`.
     """
-    return _evaluate(cell, functools.partial(_trial_list, store), breakdowns)
+    return _banded(cell, functools.cache(functools.partial(_trial_list, store)), breakdowns)
 
 
 def scale(store: Store, cell: Cell) -> Scale:
@@ -188,9 +228,18 @@ def collect(
 def _told(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns: bool) -> Result:
     """The numbers of a cell, or why it has none: one damaged cell must not hide the others."""
     try:
-        return _evaluate(cell, lists, breakdowns)
+        return _banded(cell, lists, breakdowns)
     except BenchError as error:
         return Result(dataclasses.replace(cell, status="failed", reason=error.reason(), remedy=error.remedy or ""))
+
+
+def _banded(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns: bool) -> Result:
+    """The numbers of a cell, and of the other seeds where there are several."""
+    result = _evaluate(cell, lists, breakdowns)
+    if not cell.band:
+        return result
+    members = {seed: result if one.key == cell.key else _told(one, lists, False) for seed, one in cell.band.items()}
+    return dataclasses.replace(result, band=bands.band(members))
 
 
 def ranked(results: Iterable[Result]) -> list[Result]:
@@ -218,10 +267,10 @@ def selected(kind: str, patterns: Collection[str] | None, names: set[str]) -> se
 
 
 def _order(result: Result) -> tuple[str, bool, str, bool, float, str]:
-    cell, found = result.cell, result.metrics
-    if found is None:
+    cell = result.cell
+    if result.eer is None:
         return cell.dataset, True, "", False, 0.0, cell.detector
-    return cell.dataset, False, result.digest, bool(result.unscored), found["eer"], cell.detector
+    return cell.dataset, False, result.digest, bool(result.unscored), result.eer, cell.detector
 
 
 def _trial_list(store: Store, dataset: str, digest: str) -> pd.DataFrame:
@@ -303,7 +352,10 @@ def _native(cell: Cell, scores: pd.DataFrame, labels: Any) -> dict[str, Any] | N
 
 
 def as_json(results: Sequence[Result]) -> dict[str, Any]:
-    """What `bench show --json` prints: fractions under the names of `bench.metrics.evaluate`, null without a number."""
+    """What `bench show --json` prints: fractions under the names of `bench.metrics.evaluate`, null without a number.
+
+    Those of a cell are its own; the mean over several seeds is in its `band`.
+    """
     return {"cells": [_cell_json(result) for result in results]}
 
 
@@ -323,35 +375,6 @@ def _cell_json(result: Result) -> dict[str, Any]:
         "trials": result.trials,
         **{name: (result.metrics or {}).get(name) for name in METRICS},
         "native": None if result.native is None else dict(result.native),
+        "random_parts": list(result.random_parts),
+        "band": None if result.band is None else result.band.as_json(),
     }
-
-
-def table(results: Sequence[Result]) -> Table:
-    """The results for a terminal. Names are plain text: `[red]` in one is printed, not obeyed."""
-    shown = Table(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, caption=F1_CAPTION, caption_justify="left")
-    shown.add_column("detector", overflow="fold")
-    shown.add_column("dataset", overflow="fold")
-    # Numbers are never cut, however narrow the terminal: 15.… is worse than a folded name.
-    shown.add_column("EER %", justify="right", no_wrap=True, min_width=7)
-    shown.add_column("F1", justify="right", no_wrap=True, min_width=6)
-    shown.add_column("trials", justify="right", no_wrap=True, min_width=6)
-    shown.add_column("digest", overflow="fold")
-    shown.add_column("status", overflow="fold")
-    for result, following in zip(results, [*results[1:], None], strict=True):
-        found = result.metrics
-        unverified = "weights unverified" if result.weights == "unverified" else ""
-        told = (result.caveat or result.cell.reason.partition("\n")[0], unverified)
-        why = "; ".join(filter(None, told))
-        shown.add_row(
-            Text(result.cell.detector),
-            Text(result.cell.dataset),
-            "–" if found is None else f"{100 * found['eer']:.4f}",
-            "–" if found is None else f"{found['f1_bonafide']:.4f}",
-            "–" if result.trials is None else f"{result.trials:,}",
-            result.digest[:12] or "–",
-            Text(f"{result.cell.status}: {why}" if why else result.cell.status),
-        )
-        # Another trial list is another contest: its rows are not read on from these.
-        if following is not None and (following.cell.dataset, following.digest) != (result.cell.dataset, result.digest):
-            shown.add_row()
-    return shown

@@ -12,7 +12,6 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -26,9 +25,9 @@ from bench import audio, registry, weights
 from bench.cards import AudioRecipe
 from bench.errors import AudioError, BenchError, CardError, ScoringError, WeightsError
 from bench.models import Facts, Output
+from bench.trials import Span, spans
 
 CLIP_SAMPLES = 64_600  # about 4 s: what one unit of batch size stands for when files are taken whole
-HEADER_THREADS = 8  # headers are read ahead of everything: the wait is for the disk, not for a core
 FACT_ROWS = 4_096  # rows a batch where no samples are read
 
 
@@ -145,7 +144,7 @@ def plan_batches(trials: pd.DataFrame, recipe: AudioRecipe, batch_size: int) -> 
         return np.split(rows, rows[FACT_ROWS::FACT_ROWS])
     if recipe.window != "whole":
         return np.split(rows, rows[batch_size::batch_size])
-    samples = _durations(trials["path"].tolist()) * recipe.rate
+    samples = durations(trials) * recipe.rate
     budget = batch_size * CLIP_SAMPLES
     batches: list[list[int]] = []
     for row in np.lexsort((rows, samples)):
@@ -157,20 +156,18 @@ def plan_batches(trials: pd.DataFrame, recipe: AudioRecipe, batch_size: int) -> 
     return [np.array(batch) for batch in batches]
 
 
-def _durations(paths: Sequence[str]) -> np.ndarray:
-    """Seconds of each file by its header, 0 where there is none to read (decoding will say why)."""
+def durations(trials: pd.DataFrame) -> np.ndarray:
+    """Seconds of each trial (rows,) by the header of its file, 0 where that does not tell (decoding will say why)."""
+    codes, paths = pd.factorize(trials["path"])  # the header of a file is read once, however many pieces it has
+    found = list(audio.headers(paths.tolist()))
+    return np.array([_seconds(found[code], span) for code, span in zip(codes, spans(trials), strict=True)])
 
-    def seconds(path: str) -> float:
-        try:
-            return audio.header(path).seconds
-        except AudioError:
-            return 0.0
 
-    # A future a file at once would take a gigabyte for 600,000.
-    chunks = [paths[start : start + FACT_ROWS] for start in range(0, len(paths), FACT_ROWS)]
-    with ThreadPoolExecutor(HEADER_THREADS) as pool:
-        found = (duration for chunk in chunks for duration in pool.map(seconds, chunk))
-        return np.fromiter(found, dtype=np.float64, count=len(paths))
+def _seconds(header: audio.Header | AudioError, span: Span | None) -> float:
+    try:
+        return 0.0 if isinstance(header, AudioError) else header.piece(span, "").seconds
+    except AudioError:
+        return 0.0
 
 
 def score_trials(
@@ -213,7 +210,7 @@ def score_trials(
             yield _failed(scorer.name, error)
     needed = sorted({index for name in running for index in wanted[name]})
     todo = {name: set(wanted[name]) for name in running}
-    reader = _Reader(trials["trial"].to_numpy(), trials["path"].to_numpy(), scorers[0].recipe, batches)
+    reader = _Reader(trials, scorers[0].recipe, batches)
     loader = DataLoader(
         reader,
         batch_size=None,
@@ -265,9 +262,10 @@ def _all_known(known: np.ndarray | None, rows: np.ndarray) -> bool:
 class _Reader(Dataset[Batch]):
     """Decodes whole batches, in whatever process it is called."""
 
-    def __init__(self, ids: np.ndarray, paths: np.ndarray, recipe: AudioRecipe, batches: Sequence[np.ndarray]) -> None:
-        self.ids = ids
-        self._paths = paths
+    def __init__(self, trials: pd.DataFrame, recipe: AudioRecipe, batches: Sequence[np.ndarray]) -> None:
+        self.ids = trials["trial"].to_numpy()
+        self._paths = trials["path"].to_numpy()
+        self._spans = spans(trials)
         self._recipe = recipe
         self._batches = batches
 
@@ -284,18 +282,19 @@ class _Reader(Dataset[Batch]):
         utterances, facts = [], []
         for position, row in enumerate(rows):
             try:
+                path, span = self._paths[row], self._spans[row]
                 if self._recipe.decodes:
-                    utterances.append(audio.prepare(self._paths[row], self._recipe))
+                    utterances.append(audio.prepare(path, self._recipe, span))
                     seconds[position] = utterances[-1].seconds
                 else:
-                    header = audio.header(self._paths[row])
+                    header = audio.header(path).piece(span, path)
                     facts.append(Facts(self.ids[row], *header))
                     seconds[position] = header.seconds
             except AudioError as error:
                 readable[position], notes[position] = False, f"{error.what}: {error.where}"
             except Exception as error:  # a decoder's own defect costs its file, not the run
                 readable[position] = False
-                notes[position] = f"{type(error).__name__}: {error}: {self._paths[row]}"
+                notes[position] = f"{type(error).__name__}: {error}: {path}"
         wave, lengths = _stack(utterances) if self._recipe.decodes else (None, None)
         return Batch(rows, readable, seconds, notes, wave, lengths, facts)
 

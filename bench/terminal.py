@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,25 +21,34 @@ if TYPE_CHECKING:
     from bench.fetch import Plan as FetchPlan
     from bench.matrix import Outcome, Planned
     from bench.progress import Display
+    from bench.results import Result
+    from bench.trainings import Estimate, Training
     from bench.workspace import Workspace
 
 out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width: tables must not wrap at 80
 err = Console(stderr=True)
+F1_CAPTION = "F1: bona fide positive, at the test-set EER threshold"
+WIDE = 110  # columns of a terminal in which a sentence fits beside the numbers
 PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
 
 
 @contextmanager
 def display() -> Iterator[Display]:
-    from bench.progress import Live, Plain
+    from bench import training
+    from bench.progress import Live, Plain, Silent
 
-    if err.is_terminal:
+    if not training.main_process():
+        yield Silent()
+    elif err.is_terminal:
         with Live(err) as live:
             yield live
     else:
         yield Plain(err)
 
 
-def print_plan(planned: Sequence[Planned], as_json: bool) -> None:
+def print_plan(workspace: Workspace, planned: Sequence[Planned], as_json: bool) -> None:
+    from bench import trainings
+
     does = {
         "score": "score",
         "train": "train, then score",
@@ -46,22 +56,93 @@ def print_plan(planned: Sequence[Planned], as_json: bool) -> None:
         "done": "nothing: finished before",
         "blocked": "blocked",
     }
+    wanted: dict[str, dict[int | None, None]] = {}
+    for pair in planned:
+        if pair.state == "train":
+            wanted.setdefault(pair.card.name, {})[pair.seed] = None
+    estimates = trainings.estimates(workspace, wanted)
     if as_json:
-        print_json({"plan": [_plan_json(pair) for pair in planned]})
+        told = [estimate._asdict() for estimate in estimates]
+        print_json({"plan": [_plan_json(pair) for pair in planned], "trainings": told})
         return
     table = Table("detector", "dataset", "trials", "what happens", **PLAIN)
-    for pair in planned:
+    for (_, _, state), group in groupby(planned, key=lambda pair: (pair.card.name, pair.name, pair.state)):
+        members = list(group)
+        pair, seeds = members[0], [one.seed for one in members if one.seed is not None]
         missing = f" (audio files missing: {pair.missing:,})" if pair.missing else ""
         trials = f"{len(pair.dataset.trials):,}" if pair.dataset else "–"
-        table.add_row(Text(pair.card.name), Text(pair.dataset_name), trials, does[pair.state] + missing)
+        name = f"{pair.card.name} ({_seeds(seeds)})" if seeds else pair.card.name
+        table.add_row(Text(name), Text(pair.dataset_name), trials, does[state] + missing)
     out.print(table)
+    _print_estimates(estimates)
     _print_blocked(planned)
+
+
+def _print_estimates(estimates: Sequence[Estimate]) -> None:
+    for estimate in estimates:
+        name = f"training {estimate.detector} ({_seeds(estimate.seeds)})"
+        each = "each " if len(estimate.seeds) > 1 else ""
+        out.print(Text.assemble("\n", (name, "bold"), f": {each}{estimate.told}"), soft_wrap=True)
+
+
+def _seeds(seeds: Sequence[int]) -> str:
+    return f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
+
+
+def print_trainings(workspace: Workspace, trainings: Sequence[Training]) -> None:
+    """What became of trainings, or would: where the weights lie and how the stages went, or how long they may take."""
+    from bench.training import main_process
+    from bench.trainings import estimates
+
+    if not main_process():  # the main one tells all but what went wrong here alone
+        for one in trainings:
+            if one.state == "failed":
+                err.print(Text(f"{_named(one)}, in another process: {one.reason}"), soft_wrap=True)
+        return
+    does = {
+        "train": "to be trained",
+        "make": "to be trained, on a corpus that is made first",
+        "trained": "trained",
+        "done": "trained before",
+    }
+    wanted: dict[str, list[int | None]] = {}
+    for one in trainings:
+        if not one.ok:
+            continue
+        if one.state == "train":
+            wanted.setdefault(one.detector, []).append(one.seed)
+        lines = [f"\n  {line}" for line in (*_stages(one.record or {}), *([str(one.weights)] if one.weights else []))]
+        out.print(Text.assemble((_named(one), "bold"), f": {does[one.state]}", *lines), soft_wrap=True)
+    _print_estimates(estimates(workspace, wanted))
+    for one in trainings:
+        if one.reason:
+            print_reason(_named(one), one.reason if one.ok else f"{one.state}: {one.reason}", one.remedy)
+
+
+def _named(training: Training) -> str:
+    return f"{training.detector} (seed {training.seed})"
+
+
+def _stages(record: Mapping[str, Any]) -> Iterator[str]:
+    """A line a stage: `head: 15 epochs, best dev EER 3.87 % in epoch 9`."""
+    for stage in record.get("stages", ()):
+        epochs = f"{stage['epochs']} epoch{'s' if stage['epochs'] != 1 else ''}"
+        told = [f"{stage['stage']}: {epochs}, {stage['steps']:,} steps"]
+        if best := stage.get("best") or (stage.get("curve") or [None])[-1]:
+            which = "best" if stage.get("best") else "last"
+            measures = {"dev EER": best["validation_eer"], "dev loss": best["validation_loss"]}
+            known = [(name, value) for name, value in measures.items() if value is not None]
+            name, value = known[0] if known else ("training loss", best["training_loss"])
+            shown = f"{100 * value:.2f} %" if name == "dev EER" else f"{value:.4g}"
+            told.append(f"{which} in epoch {best['epoch']}: {name} {shown}")
+        yield ", ".join(told)
 
 
 def _plan_json(pair: Planned) -> dict[str, Any]:
     return {
         "detector": pair.card.name,
         "dataset": pair.dataset_name,
+        "seed": pair.seed,
         "trials": len(pair.dataset.trials) if pair.dataset else None,
         "state": pair.state,
         "key": pair.key or None,
@@ -72,23 +153,22 @@ def _plan_json(pair: Planned) -> dict[str, Any]:
 
 
 def print_outcomes(workspace: Workspace, outcomes: Sequence[Outcome], as_json: bool) -> None:
-    from bench import results
+    from bench import matrix, results
 
-    found = results.ranked(
-        results.evaluate_cell(workspace.store, outcome.as_cell, breakdowns=False) for outcome in outcomes
-    )
+    cells = matrix.cells(outcomes)
+    found = results.ranked(results.evaluate_cell(workspace.store, cell, breakdowns=False) for cell in cells)
     if as_json:
         print_json(results.as_json(found))
         return
     if shown := [result for result in found if result.cell.status != "blocked"]:
-        out.print(results.table(shown))
+        print_results(shown)
     done = sum(outcome.planned.state == "done" for outcome in outcomes)
     if done and all(outcome.planned.state in ("done", "blocked") for outcome in outcomes):
         out.print(f"\nnothing to score: {done} of {len(outcomes)} cells were finished before", highlight=False)
     for outcome in outcomes:
         if outcome.cell is not None and not outcome.ok:
             cell = outcome.cell
-            print_reason(f"{cell.detector} on {cell.dataset}", f"{cell.status}: {cell.reason}", cell.remedy)
+            print_reason(f"{outcome.planned.label} on {cell.dataset}", f"{cell.status}: {cell.reason}", cell.remedy)
     _print_blocked([outcome.planned for outcome in outcomes])
 
 
@@ -110,6 +190,49 @@ def _print_blocked(planned: Sequence[Planned]) -> None:
         detectors = inventory.told({pair.card.name for pair in pairs}, known)
         datasets = ", ".join(dict.fromkeys(pair.dataset_name for pair in pairs))
         print_reason(f"{detectors} on {datasets}", f"blocked: {reason}", remedy)
+
+
+def print_results(found: Sequence[Result]) -> None:
+    """The table of results. Names are plain text: `[red]` in one is printed, not obeyed.
+
+    In a narrow terminal what is said of a status stands below.
+    """
+    wide = out.width >= WIDE
+    shown = Table(**PLAIN, padding=(0, 1) if wide else (0, 1, 0, 0), caption_justify="left")
+    shown.add_column("detector", overflow="fold")
+    shown.add_column("dataset", overflow="fold")
+    # Numbers are never cut, however narrow the terminal: 15.… is worse than a folded name.
+    shown.add_column("EER %", justify="right", no_wrap=True, min_width=7)
+    shown.add_column("F1", justify="right", no_wrap=True, min_width=6)
+    shown.add_column("trials", justify="right", no_wrap=True, min_width=6)
+    shown.add_column("digest", overflow="fold")
+    shown.add_column("status", overflow="fold")
+    below: dict[str, int] = {}
+    for result, following in zip(found, [*found[1:], None], strict=True):
+        status: str = result.cell.status
+        if why := _why(result):
+            status += f": {why}" if wide else f" [{below.setdefault(why, len(below) + 1)}]"
+        shown.add_row(
+            Text(result.cell.detector),
+            Text(result.cell.dataset),
+            "–" if result.eer is None else f"{100 * result.eer:.4f}",
+            "–" if result.f1_bonafide is None else f"{result.f1_bonafide:.4f}",
+            "–" if result.trials is None else f"{result.trials:,}",
+            result.digest[:12] or "–",
+            Text(status),
+        )
+        # Another trial list is another contest: its rows are not read on from these.
+        if following is not None and (following.cell.dataset, following.digest) != (result.cell.dataset, result.digest):
+            shown.add_row()
+    shown.caption = Text("\n".join([F1_CAPTION, *(f"[{number}] {why}" for why, number in below.items())]))
+    out.print(shown)
+
+
+def _why(result: Result) -> str:
+    """What is said of a status in a table."""
+    reason = "" if result.caveat else result.cell.reason.partition("\n")[0]
+    unverified = "weights unverified" if result.weights == "unverified" else ""
+    return "; ".join(filter(None, (reason, *result.remarks, unverified)))
 
 
 def print_fetch_plan(planned: FetchPlan) -> None:

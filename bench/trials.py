@@ -7,6 +7,8 @@ Columns, all strings:
     label     `bonafide` or `spoof`
     speaker   who speaks (or is imitated), '' where unknown
     attack    the system that made a spoof, '' for bona fide and where unknown
+    start     where trials are pieces of files: the second at which one begins, '' = the beginning of the file
+    stop      the second before which it ends, '' = the end of the file
     ...       attributes of the corpus: codec, phase, vocoder, source, language, ...
 
 Readers build the table and hand it to `validate`; everything behind them may rely on what `validate` promises.
@@ -15,8 +17,10 @@ Readers build the table and hand it to `validate`; everything behind them may re
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -26,6 +30,7 @@ from bench.errors import DataError
 BONAFIDE = "bonafide"
 SPOOF = "spoof"
 COLUMNS = ("trial", "path", "label", "speaker", "attack")
+PIECE = ("start", "stop")  # columns that only lists of pieces have
 
 # Attributes that only a spoof has: a breakdown by them sets all bona fide trials against each value. Any other
 # attribute (codec, language, ...) selects trials of both classes. Source: the organisers' 2021 evaluation package.
@@ -43,6 +48,13 @@ LABELS: Mapping[str, str] = {
     "spoof": SPOOF,
     "fake": SPOOF,
 }
+
+
+class Span(NamedTuple):
+    """A piece of a file, in seconds: from `start` to before `stop`, None = to the end."""
+
+    start: float
+    stop: float | None
 
 
 def trial_id(name: str) -> str:
@@ -87,7 +99,8 @@ def validate(table: pd.DataFrame, where: str | Path, lines: Sequence[int] | np.n
     """A table that keeps the promises of this module, columns in order and rows in the order of the file.
 
     Raises:
-        DataError: no trial at all, an empty id, an id with a tab or a line break, a duplicate id, a label out of place.
+        DataError: no trial at all, an empty id, an id with a tab or a line break, a duplicate id, a label out of place,
+            a `start` or `stop` that is no piece of a file.
     """
 
     def line(row: int) -> int:
@@ -118,13 +131,55 @@ def validate(table: pd.DataFrame, where: str | Path, lines: Sequence[int] | np.n
             f"trial {ids.iloc[row]!r} is listed twice, first in line {line(first)}",
             where=where,
             line=line(row),
-            remedy="remove one of the two rows; if they are different files, give them different ids",
+            remedy="remove one of the two rows; if they are different files or pieces, give them different ids",
         )
     wrong = ~table["label"].isin([BONAFIDE, SPOOF]).to_numpy()
     if wrong.any():
         row = int(wrong.argmax())
         raise DataError(f"label {table['label'].iloc[row]!r} was not parsed", where=where, line=line(row))
+    for row, (start, stop) in enumerate(_pieces(table)):
+        try:
+            span(start, stop)
+        except ValueError as error:
+            remedy = "give seconds from the beginning of the file, `start` before `stop`, or leave them empty"
+            raise DataError(str(error), where=where, line=line(row), remedy=remedy) from None
     return table
+
+
+def span(start: str, stop: str) -> Span | None:
+    """The piece that the columns `start` and `stop` of a row name, None = the whole file.
+
+    Raises:
+        ValueError: they name none.
+    """
+    begin, end = (_seconds(text) if text.strip() else None for text in (start, stop))
+    if end is not None and end <= (begin or 0.0):
+        raise ValueError(f"a piece that stops at {stop} s begins at {start or 0} s")
+    return None if begin is None and end is None else Span(begin or 0.0, end)
+
+
+def spans(table: pd.DataFrame) -> list[Span | None]:
+    """The piece of its file that each trial of a valid table is, None = the whole file."""
+    pieces = _pieces(table)
+    return [span(*piece) for piece in pieces] if pieces else [None] * len(table)
+
+
+def _pieces(table: pd.DataFrame) -> list[tuple[str, str]]:
+    """`start` and `stop` of each row; nothing where the table has neither column."""
+    if not any(column in table for column in PIECE):
+        return []
+    start, stop = (table[column].tolist() if column in table else [""] * len(table) for column in PIECE)
+    return list(zip(start, stop, strict=True))
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    if not 0 <= seconds < math.inf:
+        raise ValueError(f"{text!r} is no second of a file")
+    return seconds
 
 
 def digest(table: pd.DataFrame) -> str:

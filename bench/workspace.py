@@ -9,15 +9,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from bench import corpora, registry, training, weights
-from bench.cards import DatasetCard, DetectorCard, Recipe
+from bench.cards import DatasetCard, DetectorCard, Recipe, Weights
 from bench.corpora import Dataset
-from bench.errors import BenchError, Blocked, UsageError, unknown
+from bench.errors import BenchError, Blocked, MissingWeights, UsageError, unknown
 from bench.registry import Registry
-from bench.scoring import model_version
 from bench.store import Store
+from bench.training import Materials
 from bench.trials import digest, first_trials
 from bench.weights import Checkpoint
 
@@ -32,6 +32,9 @@ class Options:
             user's own list or folder under a name of its own.
     weights: folders that are searched for checkpoints by file name.
     batch_size, workers: None picks them for the device. limit: about so many trials of each dataset.
+    train: what has a recipe and no weights yet is trained, or `never`. seeds: how many trainings of each recipe, with
+            its own seed and those that follow it.
+    feature_limit: bytes of the results folder for what frozen encoders give in training; 0 keeps nothing.
     """
 
     data_root: Path = Path("data")
@@ -44,20 +47,37 @@ class Options:
     workers: int | None = None
     limit: int | None = None
     allow_missing: bool = False
+    train: Literal["missing", "never"] = "missing"
+    seeds: int = 1
+    feature_limit: int = 32 * 10**9
+
+    def __post_init__(self) -> None:
+        if self.train not in ("missing", "never"):
+            raise UsageError(f"`train` cannot be {self.train!r}", remedy="give `missing` or `never`")
+        if self.seeds < 1:
+            raise UsageError(f"{self.seeds} seeds cannot be trained", remedy="give 1 or more")
 
 
 @dataclass(frozen=True)
 class TrainedWeights:
-    """Where the weights of a recipe lie, or will: `folder` is named by the recipe key, `dataset` is the train list."""
+    """Where the weights of a recipe lie, or will: `folder` is named by the recipe key.
 
-    recipe: Recipe
+    card: with the seed that they are trained with. materials: what training takes.
+    """
+
+    card: DetectorCard
+    materials: Materials
     folder: Path
-    dataset: Dataset
 
     @property
-    def checkpoint(self) -> Checkpoint | None:
-        path = self.folder / training.WEIGHTS_FILE
-        return Checkpoint(path, verified=True) if path.is_file() else None
+    def recipe(self) -> Recipe:
+        assert self.card.recipe is not None, self.card.name
+        return self.card.recipe
+
+    @property
+    def file(self) -> Path:
+        """The weights: there once the training has ended."""
+        return self.folder / training.WEIGHTS_FILE
 
 
 class Workspace:
@@ -67,7 +87,7 @@ class Workspace:
         self.options = options
         self._make = make
         self.store = Store(options.results)
-        self._found: dict[tuple[str, str], object] = {}
+        self._found: dict[tuple[str, ...], object] = {}
 
     @cached_property
     def detectors(self) -> Registry[DetectorCard]:
@@ -87,7 +107,8 @@ class Workspace:
         own = {name: True for name in names if name not in self.datasets and name in self.options.data}
         known = [name for name in names if name not in own]
         selected = self.datasets.select(known) | own if known or not own else own
-        trained_on = {card.recipe.train for card in self.detectors.cards.values() if card.recipe}
+        recipes = [card.recipe for card in self.detectors.cards.values() if card.recipe]
+        trained_on = {name for recipe in recipes for name in recipe.datasets} if self.options.data else ()
         for name in self.options.data:
             if name not in self.datasets and name not in selected and name not in trained_on:
                 error = unknown("dataset", name, self.datasets.names)
@@ -124,10 +145,18 @@ class Workspace:
 
         return self.once(("dataset", name), load)
 
-    def would_make(self, name: str, card: DetectorCard) -> bool:
-        """Whether a run that may write would make this dataset, or the corpus the detector is trained on, itself."""
-        needed = [name, *([card.recipe.train] if card.recipe else [])]
-        return not self._make and any(self.dataset_card(each).made_by for each in needed)
+    def would_make(self, card: DetectorCard, name: str | None = None) -> bool:
+        """Whether a run that may write would make itself all that a detector lacks, and the dataset to score."""
+        if self._make:
+            return False
+        lists, files = self._lacking(card) if card.recipe else ({}, {})
+        absent = set(lists)
+        if name is not None:
+            try:
+                self.dataset(name)
+            except Blocked:
+                absent.add(name)
+        return bool(absent) and not files and all(self.dataset_card(each).made_by for each in absent)
 
     def evaluated(self, name: str) -> Dataset:
         """The dataset to score: the whole one, or with `limit` a sample under a name of its own.
@@ -143,44 +172,91 @@ class Workspace:
         """Row numbers of the whole dataset whose audio file is not here."""
         return self.once(("audio", name), lambda: corpora.missing_audio(self.dataset(name).trials))
 
-    def trained(self, card: DetectorCard) -> TrainedWeights:
-        """Where the weights of a card with a recipe lie.
+    def complete(self, name: str) -> Dataset:
+        """A dataset to train on, with all of its audio: training on part of it would be another recipe.
 
         Raises:
-            Blocked: the training corpus, or some of its audio, is not here, or the recipe cannot be carried out.
+            Blocked: it is not here, or some of its audio is not. UsageError, DataError: as `dataset`.
         """
-        assert card.recipe is not None, card.name
-        if not training.has_fit(card):
-            raise Blocked(
-                "its recipe needs gradient training, which this version does not have yet",
-                remedy="make a card that extends it with `weights` of your own",
-            )
-        recipe, needs = card.recipe, f"training {card.name} needs {card.recipe.train}"
-        try:
-            dataset = self.dataset(recipe.train)
-        except Blocked as error:
-            raise Blocked(f"{needs}: {error.what}", remedy=error.remedy) from None
-        if missing := self.missing_audio(recipe.train):
+        dataset = self.dataset(name)
+        if missing := self.missing_audio(name):
             first = dataset.trials["path"].iloc[missing[0]] or "no audio folder"
             count = f"{len(missing):,} of {len(dataset.trials):,} audio files are missing"
-            raise Blocked(f"{needs}: {count} ({first})", remedy=dataset.card.obtain)
-        key = training.recipe_key(card, dataset.digest, model_version(card.model, card.name), dataset.files)
-        return TrainedWeights(recipe, self.store.weights_folder(card.name, key), dataset)
+            raise Blocked(f"{count} ({first})", remedy=dataset.card.obtain)
+        return dataset
 
-    def checkpoint(self, card: DetectorCard) -> Checkpoint | None:
-        """The weights of a detector: released, trained here, or None where it has none, or none yet.
+    def released(self, wanted: Weights, needed_by: str) -> Checkpoint:
+        """A released file that a detector needs, as `bench.weights.find`; what several cards share is hashed once."""
+        key = ("file", wanted.file, wanted.sha256 or "")
+        return self.once(key, lambda: weights.find(wanted, self.options.weights, needed_by))
+
+    def _lacking(self, card: DetectorCard) -> tuple[dict[str, Blocked], dict[str, Blocked]]:
+        """What training needs and is not here: datasets by name and weights by file, each with what to do about it."""
+        assert card.recipe is not None, card.name
+        lists: dict[str, Blocked] = {}
+        files: dict[str, Blocked] = {}
+        for name in card.recipe.datasets:
+            try:
+                self.complete(name)
+            except Blocked as error:
+                lists[name] = error
+        for wanted in start_weights(card.recipe).values():
+            try:
+                self.released(wanted, card.name)
+            except MissingWeights as error:
+                files[wanted.file] = error
+        return lists, files
+
+    def trained(self, card: DetectorCard, seed: int | None = None) -> TrainedWeights:
+        """Where the weights of a card with a recipe lie, trained with `seed` or the recipe's own.
 
         Raises:
-            Blocked: the released file or the training corpus is not here.
+            Blocked: corpora, some of their audio, or weights to start from are not here: all of them are told.
+            CardError: the detector's class cannot carry the recipe out.
+            DataError, WeightsError: what is here is not what it should be.
+        """
+        assert card.recipe is not None, card.name
+        recipe = card.recipe if seed is None else card.recipe.model_copy(update={"seed": seed})
+        seeded = card.model_copy(update={"recipe": recipe})
+        return self.once(("trained", card.name, str(recipe.seed)), lambda: self._trained(seeded))
+
+    def _trained(self, card: DetectorCard) -> TrainedWeights:
+        assert card.recipe is not None, card.name
+        training.check(card)
+        lists, files = self._lacking(card)
+        if lists or files:
+            raise _blocked(card.name, lists, files)
+        start = start_weights(card.recipe)
+        materials = Materials(
+            {name: self.dataset(name) for name in card.recipe.datasets},
+            {part: self.released(start[part], card.name) if part in start else None for part in card.recipe.start},
+        )
+        key = training.recipe_key(card, materials)
+        return TrainedWeights(card, materials, self.store.weights_folder(card.name, key))
+
+    def checkpoint(self, card: DetectorCard, seed: int | None = None) -> Checkpoint | None:
+        """The weights of a detector: released, trained here (see `trained`), or None: it has none, or none yet.
+
+        Raises:
+            Blocked: the released file, or what training needs, is not here.
             WeightsError: the file is not the published one.
         """
         if card.recipe is not None:
-            return self.trained(card).checkpoint
+            place = self.trained(card, seed).file
+            return (
+                self.once(("made", str(place)), lambda: Checkpoint(place, verified=True)) if place.is_file() else None
+            )
         if (wanted := card.weights) is not None:
             return self.once(("weights", card.name), lambda: weights.find(wanted, self.options.weights, card.name))
         return None
 
-    def once(self, key: tuple[str, str], look_up: Callable[[], T]) -> T:
+    def seeds(self, card: DetectorCard) -> Sequence[int | None]:
+        """The seeds that a run scores a detector with; None is its own, and all there is without a recipe."""
+        if card.recipe is None or self.options.seeds == 1:
+            return (None,)
+        return range(card.recipe.seed, card.recipe.seed + self.options.seeds)
+
+    def once(self, key: tuple[str, ...], look_up: Callable[[], T]) -> T:
         """The answer of the first look-up, an error included: a corpus is read and a checkpoint hashed once a run."""
         if key not in self._found:
             try:
@@ -191,6 +267,33 @@ class Workspace:
         if isinstance(found, BenchError):
             raise found
         return found  # type: ignore[return-value]  # what `look_up` of this key returned
+
+
+def start_weights(recipe: Recipe) -> dict[str, Weights]:
+    """The released weights that training starts from, by the part that takes them; random ones are none."""
+    return {part: wanted for part, wanted in recipe.start.items() if isinstance(wanted, Weights)}
+
+
+def weights_of(card: DetectorCard) -> list[Weights]:
+    """The released files that a detector needs: its weights, or what its training starts from."""
+    start = start_weights(card.recipe).values() if card.recipe else ()
+    return [*([card.weights] if card.weights else []), *start]
+
+
+def _blocked(name: str, lists: Mapping[str, Blocked], files: Mapping[str, Blocked]) -> Blocked:
+    """Why a detector cannot be trained: all that is missing at once."""
+    kind = Blocked if lists else MissingWeights
+    if len(lists) + len(files) == 1:
+        ((lacking, error),) = (lists or files).items()
+        needs = f"training {name} needs {lacking}" if lists else f"training {name}"
+        return kind(f"{needs}: {error.what}", remedy=error.remedy)
+    told = [*lists, *(f"the weights {file}" for file in files)]
+    commands = [f"`bench fetch datasets {' '.join(lists)}`"] if lists else []
+    commands += ["`bench fetch detectors` with its name"] if files else []
+    return kind(
+        f"its training needs what is not here, or not all of it: {', '.join(told)}",
+        remedy=f"{' and '.join(commands)}; what cannot be downloaded is explained step by step",
+    )
 
 
 def _sample(dataset: Dataset, limit: int) -> Dataset:

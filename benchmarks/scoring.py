@@ -24,7 +24,7 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from bench import audio, environment, matrix, registry
+from bench import audio, environment, matrix, passes, registry
 from bench.models import Facts
 from bench.progress import Silent
 from bench.scoring import build_model
@@ -45,8 +45,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--trials", type=int, default=64)
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--batch-size", type=int, default=matrix.BATCH_SIZES["cpu"])
-    parser.add_argument("--workers", type=int, default=matrix.default_workers("cpu"))
+    parser.add_argument("--batch-size", type=int, default=passes.BATCH_SIZES["cpu"])
+    parser.add_argument("--workers", type=int, default=passes.default_workers("cpu"))
     arguments = parser.parse_args()
     hardware = environment.hardware("cpu")
     print(f"{hardware['cpu']}, {hardware['cores']} cores, torch {torch.__version__}, {torch.get_num_threads()} threads")

@@ -9,6 +9,7 @@ import pytest
 
 from bench import audio, terminal
 from bench.cards import AudioRecipe
+from bench.trials import Span
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -40,9 +41,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     files: list[str] = []
     real = audio.prepare
 
-    def prepare(path: str, recipe: AudioRecipe) -> audio.Utterance:
+    def prepare(path: str, recipe: AudioRecipe, span: Span | None = None) -> audio.Utterance:
         files.append(Path(path).stem)
-        return real(path, recipe)
+        return real(path, recipe, span)
 
     monkeypatch.setattr(audio, "prepare", prepare)
     return files

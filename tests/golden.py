@@ -1,4 +1,4 @@
-"""Checkpoints in the authors' format with synthetic weights, and what the authors' own code answered with them.
+"""Tensors named and shaped as in the authors' checkpoints, of synthetic values, and what the authors' code answered.
 
 The shared folder holds the key lists, the rule that makes the weights, and the outputs; see its golden/README.txt.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import importlib.util
 import json
-from collections import OrderedDict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import ModuleType
@@ -40,29 +39,34 @@ def cases(shared: Path, name: str) -> list[Case]:
     return found
 
 
-def checkpoint(shared: Path, name: str, folder: Path) -> Path:
-    """Write the checkpoint of a golden file to `folder/name.pth`.
+class Synthetic:
+    """The tensors of the checkpoint of a golden file, by the keys that the authors' file has.
 
-    What the checkpoint of SLS, where it lies there already, has in common with this one is taken from it: faster than
-    drawing 300 million numbers again.
+    Those of the last checkpoint are kept: what the next has in common with it (SLS and SSL + AASIST have 300 million
+    numbers in common) is not drawn again.
     """
-    rule = _generator(shared)
-    rows = rule.read_keys(shared / "golden" / f"keys_{name}.txt")
-    seed = golden(shared, name)["checkpoint"]["seed"]
-    drawn = set(rule.read_keys(shared / "golden" / "keys_sls.txt"))
-    sls = folder / "sls.pth"
-    known: dict[str, torch.Tensor] = torch.load(sls, weights_only=True, mmap=True) if sls.exists() else {}
-    shapes = {key: shape for key, shape, _ in rows}
 
-    def tensor(key: str, shape: tuple[int, ...], special: Any) -> torch.Tensor:
-        if key in known and (key, shape, special) in drawn:
-            return known[key]
-        return torch.from_numpy(np.array(rule.tensor(key, shape, seed, special, shapes.get(key[:-1] + "v"))))
+    def __init__(self, shared: Path) -> None:
+        self._shared = shared
+        self._rule = _generator(shared)
+        self._last: dict[tuple[Any, ...], torch.Tensor] = {}
 
-    path = folder / f"{name}.pth"
-    with ThreadPoolExecutor(2) as pool:  # numpy draws without the lock of the interpreter
-        torch.save(OrderedDict(zip(shapes, pool.map(lambda row: tensor(*row), rows), strict=True)), path)
-    return path
+    def __call__(self, name: str) -> dict[str, torch.Tensor]:
+        """Do not change them in place."""
+        about = golden(self._shared, name)["checkpoint"]
+        rows = self._rule.read_keys(self._shared / "golden" / f"keys_{name}.txt")
+        shapes = {key: shape for key, shape, _ in rows}
+        facts = [(key, shape, about["seed"], special, shapes.get(key[:-1] + "v")) for key, shape, special in rows]
+        with ThreadPoolExecutor(2) as pool:  # numpy draws without the lock of the interpreter
+            self._last = dict(zip(facts, pool.map(self._tensor, facts), strict=True))
+        found = dict(zip(shapes, self._last.values(), strict=True))
+        for spot in about["spot_checks"]:
+            assert np.allclose(found[spot["key"]].flatten()[:3], spot["first3"], rtol=1e-5), "another rule"
+        return found
+
+    def _tensor(self, facts: tuple[Any, ...]) -> torch.Tensor:
+        known = self._last.get(facts)
+        return torch.from_numpy(np.array(self._rule.tensor(*facts))) if known is None else known
 
 
 def _generator(shared: Path) -> ModuleType:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import struct
 from pathlib import Path
@@ -20,6 +21,7 @@ from bench import audio
 from bench.audio import fit_window
 from bench.cards import AudioRecipe
 from bench.errors import AudioError
+from bench.trials import Span
 
 RATE = 16_000
 WHOLE = AudioRecipe(window="whole")
@@ -504,3 +506,91 @@ def test_a_file_that_decodes_to_far_more_than_it_holds_is_refused(
         assert caught.value.remedy == "cut it into pieces"
     soundfile.write(place, np.zeros(50_000, np.float32), RATE)
     assert len(audio.decode(place)[0]) == 50_000
+
+
+# Pieces of files
+
+
+@given(cuts=st.lists(st.floats(0, 1), max_size=6), rate=st.sampled_from([8_000, 11_025, 44_100]))
+@settings(max_examples=40, deadline=None)
+def test_pieces_that_touch_have_every_sample_once(
+    cuts: list[float], rate: int, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Wherever a file is cut, its pieces one behind the other are the file; pieces of no sample are left out."""
+    path = save(tmp_path_factory.mktemp("cut") / "a.wav", noise(rate), rate)
+    whole, _ = audio.decode(path)
+    ends = [0.0, *sorted(cuts), None]
+    spans = [Span(start or 0.0, stop) for start, stop in itertools.pairwise(ends)]
+    kept = [
+        span for span in spans if round(span.start * rate) < (rate if span.stop is None else round(span.stop * rate))
+    ]
+    pieces = [audio.decode(path, span)[0] for span in kept]
+    np.testing.assert_array_equal(np.concatenate(pieces), whole)
+    for span, piece in zip(kept, pieces, strict=True):
+        assert audio.header(path).piece(span, path) == (len(piece) / rate, rate, 1)
+
+
+@pytest.mark.parametrize("window", ["tile", "pad", "whole"])
+@pytest.mark.parametrize("rate", [RATE, 44_100])
+def test_a_piece_is_prepared_as_a_file_of_its_own(tmp_path: Path, window: str, rate: int) -> None:
+    """Cut at the file's own rate before it is resampled, windowed and normalised."""
+    wave = (noise(2 * rate, 2) * 32_768).astype(np.int16)
+    path = save(tmp_path / "a.flac", wave, rate)
+    own = save(tmp_path / "b.flac", wave[rate // 2 : rate], rate)
+    samples = None if window == "whole" else 12_000
+    recipe = AudioRecipe.model_validate({"window": window, "samples": samples, "epsilon": 1e-7})
+    piece, alone = audio.prepare(path, recipe, Span(0.5, 1.0)), audio.prepare(own, recipe)
+    np.testing.assert_array_equal(piece.wave, alone.wave)
+    assert (piece.length, piece.seconds) == (alone.length, alone.seconds) == (alone.length, (rate - rate // 2) / rate)
+
+
+def test_lists_may_be_a_little_wrong_about_the_end_of_a_file(tmp_path: Path) -> None:
+    """Up to 0.1 s behind the end is the end: headers of lossy files and rounded lists are no more exact."""
+    path = save(tmp_path / "a.wav", noise(RATE))
+    whole, _ = audio.decode(path)
+    np.testing.assert_array_equal(audio.decode(path, Span(0.5, 1.1))[0], whole[RATE // 2 :])
+    assert audio.header(path).piece(Span(0.5, 1.1), path).seconds == 0.5
+
+
+@pytest.mark.parametrize(
+    ("span", "message"),
+    [
+        (Span(1.0, None), "the piece begins at 1 s, the file ends at 1.000 s"),
+        (Span(1.05, 1.08), "the piece begins at 1.05 s, the file ends at 1.000 s"),
+        (Span(1e308, None), "the piece begins at 1e+308 s, the file ends at 1.000 s"),
+        (Span(0.5, 1.2), "the piece stops at 1.2 s, the file ends at 1.000 s"),
+        (Span(0.5, 0.5 + 1e-6), "the piece begins at 0.5 s, the file ends at 1.000 s"),
+    ],
+)
+def test_a_piece_that_is_not_in_its_file_is_refused(tmp_path: Path, span: Span, message: str) -> None:
+    """By its samples and by the header; it is not taken for a shorter one."""
+    path = save(tmp_path / "a.wav", noise(RATE))
+    for look in (lambda: audio.prepare(path, WHOLE, span), lambda: audio.header(path).piece(span, path)):
+        with pytest.raises(AudioError) as caught:
+            look()
+        assert (caught.value.what, caught.value.where) == (message, str(path))
+        assert caught.value.remedy and "`start` and `stop`" in caught.value.remedy
+
+
+def test_the_file_that_stays_decoded_is_the_one_on_disk(tmp_path: Path) -> None:
+    """A file that changed under its name is decoded anew, and whoever changes a piece changes no other."""
+    path = save(tmp_path / "a.wav", np.full(100, 0.5))
+    first, _ = audio.decode(path, Span(0.0, 0.003))
+    first[:] = 0
+    assert (audio.decode(path, Span(0.0, 0.003))[0] == 0.5).all()
+    save(path, np.full(120, 0.25))
+    assert (audio.decode(path, Span(0.0, 0.003))[0] == 0.25).all()
+    assert audio._last_decoded.cache_info().maxsize == 1
+    path.unlink()
+    with pytest.raises(AudioError, match="the file is missing"):
+        audio.decode(path, Span(0.0, 0.003))
+
+
+def test_headers_of_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In order, with the reason in place of a header that cannot be read, in portions."""
+    monkeypatch.setattr(audio, "HEADERS_AHEAD", 3)
+    paths = [str(save(tmp_path / f"{number}.wav", noise(10 + number))) for number in range(7)]
+    Path(paths[4]).write_text("no audio")
+    found = list(audio.headers(paths))
+    assert isinstance(found.pop(4), AudioError)
+    assert found == [audio.header(path) for path in paths if path != paths[4]]

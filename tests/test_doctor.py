@@ -42,6 +42,26 @@ def test_a_healthy_corpus(world: World) -> None:
     assert "every file is there and decodes" in text
 
 
+def test_a_corpus_of_pieces(world: World) -> None:
+    """Durations are those of the trials, while files, missing and undecodable ones too, count once."""
+    for number, seconds in ((1, 2.5), (2, 1.0)):
+        soundfile.write(world.audio(number), np.zeros(int(8_000 * seconds)), 8_000)
+    world.audio(3).write_text("no audio")
+    rows = [("1", 0, 1), ("1", 1, 2), ("1", 2, ""), ("2", 0, 1), ("3", 0, 1), ("3", 1, ""), ("4", 0, 1), ("4", 1, "")]
+    lines = [f"audio/{name}.wav,{name}/{start},spoof,{start},{stop}" for name, start, stop in rows]
+    (world.data / "cut.csv").write_text("\n".join(["path,trial,label,start,stop", *lines]))
+    world.dataset("d", [0], arguments={"file": "cut.csv"})
+    (found,) = examine(world, "d")
+    assert (found.trials, found.rates) == (8, {"spoof": {8_000: 2}})
+    assert found.seconds == {"spoof": (0.5, 1.0, 1.0)}
+    assert found.missing == (str(world.data / "audio" / "4.wav"),)
+    assert list(found.undecodable) == [str(world.data / "audio" / "3.wav")]
+    (world.data / "cut.csv").write_text("path,label,start\naudio/2.wav,spoof,7\n")
+    (found,) = examine(world, "d")
+    path = str(world.data / "audio" / "2.wav")
+    assert found.undecodable == {path: "the piece begins at 7 s, the file ends at 1.000 s"}
+
+
 def test_planted_faults(world: World) -> None:
     """A missing file and undecodable ones are named, and do not hide the rest."""
     world.dataset("d", range(6))

@@ -68,6 +68,13 @@ def test_every_antideepfake_checkpoint_saw_the_same() -> None:
         ("mlaad-en-v5", "mlaad-en", "seen"),
         ("mlaad-en", "mlaad-en-v5", "seen"),
         ("demo-train", "demo", "in-domain"),
+        ("deepfake-eval-2024-train-13s", "deepfake-eval-2024-train-4s", "seen"),
+        ("deepfake-eval-2024-train-13s", "deepfake-eval-2024-train", "seen"),
+        ("deepfake-eval-2024-train", "deepfake-eval-2024-train-50s", "seen"),
+        ("deepfake-eval-2024-train-13s", "deepfake-eval-2024-4s", "in-domain"),
+        ("deepfake-eval-2024-train-13s", "deepfake-eval-2024", "in-domain"),
+        ("deepfake-eval-2024-4s", "deepfake-eval-2024-train-4s", "in-domain"),
+        ("deepfake-eval-2024-train-13s", "itw", "held-out"),
         ("common-voice", "itw", "held-out"),
     ],
 )

@@ -11,25 +11,24 @@ import random
 import signal
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 import bench
-from bench import environment, matrix, results, scoring
-from bench.cards import DatasetCard
-from bench.corpora import Dataset
-from bench.errors import BenchError, ScoringError, StoreError, UsageError
+from bench import matrix, passes, results, scoring, training
+from bench.cards import DetectorCard
+from bench.errors import BenchError, DataError, ScoringError, StoreError, UsageError
 from bench.progress import Silent
-from bench.store import CellWriter, read_parquet, write_json
+from bench.store import CellWriter, Store, read_parquet, write_json
 from bench.trials import digest
-from bench.weights import Checkpoint
-from tests.tiny import TILE, WHOLE, World, card, files_below, log_lines, run_in_child, score_bytes
+from bench.weights import sha256_of
+from tests.tiny import TILE, WHOLE, Trainable, World, files_below, log_lines, run_in_child, score_bytes
 
 
 @pytest.fixture
@@ -314,7 +313,7 @@ def test_a_dead_decode_process_stores_what_was_scored(logging: World, monkeypatc
             yield item
 
     with monkeypatch.context() as patch, pytest.raises(ScoringError, match="decoding ended"):
-        patch.setattr(matrix, "score_trials", dying)
+        patch.setattr(passes, "score_trials", dying)
         logging.run("det", "set", batch_size=2)
     logging.given()
     assert logging.cell("det", "set", batch_size=2).status == "complete"
@@ -383,7 +382,7 @@ def test_a_killed_run_keeps_the_reason_of_a_file_it_could_not_read(logging: Worl
     logging.audio(1).write_text("no audio")
     workspace = logging.workspace(batch_size=2)
     (pair,) = matrix.plan(workspace, ["det"], ["set"])
-    stopped = matrix._Pass(workspace, [pair], pair.card.audio, Silent())
+    stopped = passes.Pass(workspace, [pair], Silent())
     for item in list(scoring.score_trials(stopped._scorers, stopped._dataset.trials, [torch.arange(2).numpy()])):
         stopped._take(item)  # type: ignore[arg-type]  # none of them is a Failed
     stopped._flush()
@@ -459,70 +458,6 @@ def test_out_of_memory_changes_no_score(world: World) -> None:
 # --- keys -----------------------------------------------------------------------------------------------------------
 
 
-def in_memory(labels: Sequence[str] = ("bonafide", "spoof"), **fields: Any) -> Dataset:
-    about = {"name": "set", "title": "set", "summary": "", "licence": "", "reader": "a:b", "obtain": ""}
-    import pandas as pd
-
-    trials = pd.DataFrame({"trial": [str(row) for row in range(len(labels))], "label": list(labels), "path": ""})
-    return Dataset(DatasetCard(**{**about, **fields}), trials, digest(trials), ())
-
-
-def checkpoint(sha256: str = "a" * 64, path: str = "w.pt", verified: bool = True) -> Checkpoint:
-    found = Checkpoint(Path(path), verified)
-    vars(found)["sha256"] = sha256  # as if read from the file
-    return found
-
-
-def test_detectors_share_a_pass_as_far_as_their_weights_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half of the memory at most is weights; what is larger alone still gets a pass; other recipes never mix."""
-    monkeypatch.setattr(environment, "memory_bytes", lambda device: 20)
-    pairs = []
-    for name, size, recipe in (("a", 6, TILE), ("b", 4, TILE), ("w", 1, WHOLE), ("c", 1, TILE), ("d", 30, TILE)):
-        (tmp_path / name).write_bytes(bytes(size))
-        pairs.append(
-            matrix.Planned(card(name, audio=recipe), "set", "score", checkpoint=Checkpoint(tmp_path / name, True))
-        )
-    pairs.append(matrix.Planned(card("none"), "set", "score"))
-    passes = matrix.passes(pairs, "cpu")
-    assert [[pair.card.name for pair in group] for group in passes] == [["a", "b"], ["c"], ["d"], ["none"], ["w"]]
-
-
-def test_what_determines_a_score_is_in_the_key_and_nothing_else() -> None:
-    """Model, arguments, version, audio recipe, weights and trial list make another cell; texts of cards do not."""
-    key = matrix.cell_key(card(), in_memory(), checkpoint())
-    assert len(key) == 64
-    same = [
-        matrix.cell_key(card(licence="GPL", notes=("new",), title="T", summary="S"), in_memory(), checkpoint()),
-        matrix.cell_key(card(name="other", trained_on=("set",), listed=False), in_memory(), checkpoint()),
-        matrix.cell_key(card(decision={"threshold": 1.0}), in_memory(), checkpoint()),
-        matrix.cell_key(card(), in_memory(name="renamed", title="T", obtain="elsewhere"), checkpoint()),
-        matrix.cell_key(card(), in_memory(), checkpoint(path="moved/w.pt", verified=False)),
-    ]
-    assert set(same) == {key}
-    other = [
-        matrix.cell_key(card(model="Newer"), in_memory(), checkpoint()),
-        matrix.cell_key(card(model="Power"), in_memory(), checkpoint()),
-        matrix.cell_key(card(arguments={"scale": 2.0}), in_memory(), checkpoint()),
-        matrix.cell_key(card(audio={**TILE, "rate": 8000}), in_memory(), checkpoint()),
-        matrix.cell_key(card(audio={**TILE, "samples": 65}), in_memory(), checkpoint()),
-        matrix.cell_key(card(audio={**TILE, "window": "pad"}), in_memory(), checkpoint()),
-        matrix.cell_key(card(audio={**TILE, "epsilon": 1e-7}), in_memory(), checkpoint()),
-        matrix.cell_key(card(), in_memory(), checkpoint(sha256="b" * 64)),
-        matrix.cell_key(card(), in_memory(), None),
-        matrix.cell_key(card(), in_memory(["spoof", "bonafide"]), checkpoint()),
-        matrix.cell_key(card(), in_memory(["bonafide", "spoof", "spoof"]), checkpoint()),
-        matrix.cell_key(card(), replace(in_memory(), own_files=True), checkpoint()),
-    ]
-    assert len({key, *other}) == 1 + len(other)
-
-
-def test_the_version_of_the_adapter_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raising `version` alone makes another cell."""
-    before = matrix.cell_key(card(), in_memory(), None)
-    monkeypatch.setattr("tests.tiny.Tiny.version", 2, raising=False)
-    assert matrix.cell_key(card(), in_memory(), None) != before
-
-
 def test_files_of_the_users_own_are_part_of_the_key(logging: World) -> None:
     """Size or modification time of one makes another cell, which is the current one; of a published corpus not."""
     own = {"data": {"own": logging.corpus("mine", range(1, 5))}}
@@ -559,16 +494,6 @@ def test_code_that_cannot_be_imported_blocks_its_detector_alone(logging: World) 
     outcomes = {outcome.planned.card.name: outcome for outcome in logging.run("det*", "set")}
     assert (outcomes["det"].ok, outcomes["det-broken"].ok) == (True, True)
     assert outcomes["det-broken"].as_cell.reason.startswith("nowhere:Net cannot be loaded: ModuleNotFoundError")
-
-
-def test_a_cell_tells_on_which_list_its_detector_was_trained(logging: World) -> None:
-    """A training list that is not the published one is in the manifest: the same name stands for other weights."""
-    logging.dataset("train", [1, 2, 3, 4], counts={"trials": 2580, "bonafide": 80, "spoof": 2500})
-    arguments = {"log": str(logging.log)}
-    logging.detector("det-fit", "Trainable", arguments=arguments, recipe={"train": "train"})
-    cell = logging.cell("det-fit", "set")
-    (warning,) = cell.manifest["detector"]["weights"]["train_list"]["warnings"]
-    assert warning.startswith("train is not the published list: trials 4 (published 2,580)")
 
 
 # --- samples and siblings -------------------------------------------------------------------------------------------
@@ -618,6 +543,249 @@ def test_scores_of_another_scorer_or_of_own_files_are_not_shared(logging: World)
     logging.detector("det", arguments={"log": str(logging.log), "scale": 3.0})
     logging.cell("det", "part")
     assert logging.given() == [[3, 4]]
+
+
+# --- seeds ----------------------------------------------------------------------------------------------------------
+
+
+class Seeded(Trainable):
+    """Scores that follow from the seed as wildly as those of a network do."""
+
+    def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        return torch.sin(wave[:, 0].double() * 32768 * self.weight.double())
+
+
+@pytest.fixture
+def trained(world: World) -> World:
+    """With a detector `det` whose recipe has seed 3, and one without a recipe."""
+    world.dataset("train", range(11, 15))
+    world.dataset("set", range(1, 21))
+    world.detector("det", __name__ + ":Seeded", arguments={"log": str(world.log)}, recipe={"train": "train", "seed": 3})
+    world.detector("plain")
+    return world
+
+
+def fits(world: World) -> int:
+    lines = world.log.read_text().splitlines() if world.log.exists() else []
+    world.log.unlink(missing_ok=True)
+    return len(lines)
+
+
+def test_each_seed_has_its_weights_and_its_cell(trained: World) -> None:
+    """The recipe's own and those that follow it; a detector without a recipe runs once."""
+    assert [(pair.label, pair.state) for pair in trained.plan("det,plain", "set", seeds=3)] == [
+        *((f"det (seed {seed})", "train") for seed in (3, 4, 5)),
+        ("plain", "score"),
+    ]
+    outcomes = trained.run("det,plain", "set", seeds=3)
+    assert [outcome.ok for outcome in outcomes] == [True] * 4
+    assert fits(trained) == 3
+    cells = [outcome.as_cell for outcome in outcomes[:3]]
+    assert len({cell.key for cell in cells}) == 3
+    assert [cell.detector for cell in cells] == ["det"] * 3
+    weights = [cell.manifest["detector"]["weights"] for cell in cells]
+    assert [found["seed"] for found in weights] == [3, 4, 5]
+    assert len({found["recipe_key"] for found in weights}) == len({found["sha256"] for found in weights}) == 3
+    assert {cell.manifest["detector"]["recipe"]["seed"] for cell in cells} == {3}, "the card stays as it is"
+    assert [pair.state for pair in trained.plan("det,plain", "set", seeds=4)] == ["done"] * 3 + ["train", "done"]
+
+
+def test_seeds_share_a_pass(trained: World, decoded: list[str]) -> None:
+    """Files are decoded once for all of them, beside other detectors of the recipe; progress names the seeds."""
+    trained.run("det", "set", seeds=2)
+    trained.dataset("more", range(21, 27))
+    decoded.clear()
+    workspace, display = trained.workspace(seeds=2), Recorder()
+    outcomes = matrix.run(workspace, matrix.plan(workspace, ["det,plain"], ["more"]), display)
+    assert sorted(decoded) == [str(number) for number in range(21, 27)]
+    assert (display.begun, display.done) == (["more: det (seed 3), det (seed 4), plain"], 18)
+    first, second, _ = (outcome.as_cell.scores()["score"].tolist() for outcome in outcomes)
+    assert first != second
+
+
+def test_the_pair_is_its_band_until_a_run_without_seeds(trained: World) -> None:
+    """The store tells all cells of the last run; the next run of one seed makes it a single cell again."""
+    outcomes = trained.run("det", "set", seeds=3)
+    keys = [outcome.as_cell.key for outcome in outcomes]
+    store = trained.workspace().store
+    (cell,) = store.current()
+    assert (cell.key, {seed: member.key for seed, member in cell.band.items()}) == (
+        keys[0],
+        dict(zip((3, 4, 5), keys, strict=True)),
+    )
+    assert matrix.cells(outcomes) == [cell]
+    (alone,) = trained.run("det", "set")
+    assert (alone.planned.state, store.current()) == ("done", [alone.as_cell])
+    assert alone.as_cell.key == keys[0]
+    trained.run("det", "set", seeds=2)
+    assert [list(cell.band) for cell in store.current()] == [[3, 4]]
+    assert fits(trained) == 3
+
+
+def test_a_band_counts_with_its_mean(trained: World) -> None:
+    """`bench.run` gives one result a pair: the EER is the mean of the cells, which are measured each by itself."""
+    places = {"data_root": trained.data, "cards": trained.cards, "results": trained.results, "device": "cpu"}
+    found, plain = bench.run(["det", "plain"], "set", seeds=3, **places)
+    assert plain.band is None
+    assert found.band is not None
+    assert found.metrics is not None
+    singles = [results.evaluate_cell(trained.workspace().store, cell) for cell in found.cell.band.values()]
+    eers = [single.metrics["eer"] for single in singles if single.metrics]
+    assert len(set(eers)) > 1
+    assert found.eer == pytest.approx(sum(eers) / 3)
+    assert found.metrics["eer"] == eers[0]
+
+
+def test_a_seed_that_fails_leaves_the_others_and_no_mean(trained: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The failed training is told with its seed, its cell alone is blocked; the next run tries it again."""
+    real = training.train
+
+    def failing(card: DetectorCard, *args: Any, **options: Any) -> Path:
+        assert card.recipe is not None
+        if card.recipe.seed == bad:
+            raise DataError("the loss exploded", remedy="train at a lower rate")
+        return real(card, *args, **options)
+
+    for bad, shown in ((4, 3), (3, 4)):
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "train", failing)
+            outcomes = trained.run("det", "set", seeds=3, results=trained.root / str(bad))
+        assert {one.planned.seed: one.ok for one in outcomes} == {3: bad != 3, 4: bad != 4, 5: True}
+        blocked = next(one.as_cell for one in outcomes if one.planned.seed == bad)
+        assert (blocked.status, blocked.reason, blocked.remedy) == (
+            "blocked",
+            f"training with seed {bad} failed: the loss exploded",
+            "train at a lower rate",
+        )
+        (result,) = results.collect(Store(trained.root / str(bad)))
+        assert result.band is not None
+        assert result.band.told == f"no mean of 3 seeds: seed {bad} is blocked"
+        assert result.remarks == [f"seed {shown} alone, {result.band.told}"]
+        assert result.metrics is not None
+        assert result.eer == result.metrics["eer"]
+        assert [one.ok for one in trained.run("det", "set", seeds=3, results=trained.root / str(bad))] == [True] * 3
+        (result,) = results.collect(Store(trained.root / str(bad)))
+        assert (result.band and result.band.reason, result.seed) == ("", 3)
+
+
+def test_a_band_of_blocked_cells_is_blocked(trained: World) -> None:
+    """Without the training corpus nothing is trained: one reason for all seeds, in the store as well."""
+    (trained.data / "audio" / "12.wav").unlink()
+    outcomes = trained.run("det", "set", seeds=2)
+    assert [outcome.ok for outcome in outcomes] == [False, False]
+    (cell,) = matrix.cells(outcomes)
+    assert cell.reason.startswith("training det needs train: 1 of 4 audio files are missing")
+    (stored,) = trained.workspace().store.current()
+    assert (stored.status, stored.reason) == ("blocked", cell.reason)
+
+
+def test_seeds_that_come_to_the_same_weights(trained: World) -> None:
+    """A recipe that draws nothing gives one cell, which counts for each of its seeds."""
+    arguments = {"log": str(trained.log)}
+    trained.detector("sure", __name__ + ":Seedless", arguments=arguments, recipe={"train": "train"})
+    outcomes = trained.run("sure", "set", seeds=2)
+    assert len({outcome.as_cell.key for outcome in outcomes}) == 1
+    (result,) = results.collect(trained.workspace().store)
+    assert result.band is not None
+    assert result.band.eer is not None
+    assert result.band.eer.standard_deviation == 0
+
+
+class Seedless(Seeded):
+    def fit(self, utterances: Iterable[tuple[Tensor, int]], seed: int, *, gain: float = 1.0) -> None:
+        super().fit(utterances, 0, gain=gain)
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def test_training_may_be_left_out(trained: World) -> None:
+    """`train="never"` blocks what has no weights yet, with the way to them; what is trained is scored."""
+    for seeds, name in ((1, "det"), (2, "det (seed 3)")):
+        outcomes = trained.run("det,plain", "set", train="never", seeds=seeds)
+        assert [outcome.ok for outcome in outcomes] == [False] * seeds + [True]
+        assert (outcomes[0].as_cell.reason, outcomes[0].as_cell.remedy) == (
+            f"{name} is not trained yet",
+            "`bench train det` trains it",
+        )
+    assert [outcome.ok for outcome in trained.run("d*,plain", "set", train="never")] == [True, True]
+    assert fits(trained) == 0
+    trained.run("det", "set")
+    trained.dataset("more", range(21, 27))
+    assert trained.cell("det", "more", train="never").status == "complete"
+
+
+def test_the_manifest_tells_what_the_weights_were_made_of(trained: World) -> None:
+    """Seed, lists, and what each part started from: a released file with its hash, or random weights."""
+    (trained.root / "weights").mkdir()
+    torch.save({"weight": torch.ones(1)}, trained.root / "weights" / "w.pt")
+    start = {"backbone": "random", "style": {"file": "w.pt", "source": "its author", "licence": "MIT"}}
+    recipe = {"train": "train", "dev": "set", "seed": 9, "start": start}
+    trained.detector("det", __name__ + ":Seeded", arguments={"log": str(trained.log)}, recipe=recipe)
+    weights = trained.cell("det", "set").manifest["detector"]["weights"]
+    lists = {name: trained.workspace().dataset(name) for name in ("train", "set")}
+    assert weights["lists"] == [
+        {"name": name, "digest": found.digest, "trials": len(found.trials), "warnings": []}
+        for name, found in lists.items()
+    ]
+    released = {"file": "w.pt", "sha256": sha256_of(trained.root / "weights" / "w.pt"), "verified": False}
+    assert (weights["start"], weights["seed"]) == ({"backbone": "random", "style": released}, 9)
+    (result,) = results.collect(trained.workspace().store)
+    assert (result.random_parts, result.remarks) == (("backbone",), ["random backbone"])
+
+
+def test_a_cell_tells_on_which_list_its_detector_was_trained(logging: World) -> None:
+    """A training list that is not the published one is in the manifest: the same name stands for other weights."""
+    logging.dataset("train", [1, 2, 3, 4], counts={"trials": 2580, "bonafide": 80, "spoof": 2500})
+    arguments = {"log": str(logging.log)}
+    logging.detector("det-fit", "Trainable", arguments=arguments, recipe={"train": "train"})
+    cell = logging.cell("det-fit", "set")
+    (warning,) = cell.manifest["detector"]["weights"]["lists"][0]["warnings"]
+    assert warning.startswith("train is not the published list: trials 4 (published 2,580)")
+
+
+def test_all_that_training_lacks_is_told_at_once(trained: World) -> None:
+    """Corpora and weights in one reason, with the commands that get them."""
+    trained.dataset("gone", range(31, 35), audio=False)
+    (trained.data / "train.csv").unlink()
+    file = {"file": "net/w.pt", "source": "its author", "licence": "MIT"}
+    recipe = {"train": "train", "dev": "gone", "start": {"backbone": file}}
+    trained.detector("det", "Trainable", recipe=recipe)
+    cell = trained.cell("det", "set")
+    needs = "its training needs what is not here, or not all of it"
+    assert cell.reason == f"{needs}: train, gone, the weights net/w.pt"
+    assert cell.remedy == (
+        "`bench fetch datasets train gone` and `bench fetch detectors` with its name; what cannot be downloaded is "
+        "explained step by step"
+    )
+
+
+def test_weights_to_start_from_can_be_fetched(trained: World) -> None:
+    """Where they alone are missing the pair is one that `bench fetch` helps; a wrong file blocks with its hashes."""
+    file = {"file": "w.pt", "url": "https://example.org/w.pt", "source": "example.org", "licence": "MIT"}
+    recipe = {"train": "train", "start": {"backbone": {**file, "sha256": "a" * 64}}}
+    trained.detector("det", __name__ + ":Seeded", arguments={"log": str(trained.log)}, recipe=recipe)
+    (pair,) = trained.plan("det", "set")
+    assert (pair.state, pair.fetchable) == ("blocked", True)
+    assert pair.reason == f"training det: the weights w.pt are not here (searched {trained.root / 'weights'})"
+    assert pair.remedy.startswith("`bench fetch detectors det`, or download w.pt from example.org to ")
+    (trained.root / "weights").mkdir()
+    (trained.root / "weights" / "w.pt").write_bytes(b"something else")
+    (pair,) = trained.plan("det", "set")
+    assert (pair.state, pair.fetchable) == ("blocked", False)
+    assert pair.reason.startswith("not the published w.pt: sha256 is ")
+
+
+def test_scoring_is_for_one_process(trained: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Under `accelerate launch` a run ends before it writes, and says which command is meant."""
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    with pytest.raises(
+        UsageError, match=r"scoring is for one process, these are 4.*\n.*accelerate launch -m bench train"
+    ):
+        trained.run("plain", "set")
+    assert not trained.results.exists()
+    monkeypatch.setenv("WORLD_SIZE", "1")
+    assert trained.cell("plain", "set").status == "complete"
 
 
 # --- blocked --------------------------------------------------------------------------------------------------------
@@ -691,7 +859,7 @@ def test_names_nobody_knows_end_the_command_before_anything_runs(logging: World)
 
 def test_a_full_disk_ends_the_run_and_the_next_one_goes_on(logging: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The third part does not fit: an error with the remedy, and only what was not written is computed again."""
-    monkeypatch.setattr(matrix, "FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr(passes, "FLUSH_SECONDS", 0.0)
     import pyarrow.parquet
 
     real, parts = pyarrow.parquet.write_table, []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +12,6 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from rich.console import Console
 
 from bench import metrics, results
 from bench.errors import DataError, StoreError, UsageError
@@ -39,6 +37,7 @@ def put(
     dataset: str = "set",
     extras: Mapping[str, Sequence[float]] | None = None,
     decision: Mapping[str, Any] | None = None,
+    made: Mapping[str, Any] | None = None,
     **manifest: Any,
 ) -> Cell:
     """A finished cell: NaN is a trial that could not be scored."""
@@ -48,7 +47,7 @@ def put(
     about = {
         "key": f"{detector}{dataset}".encode().hex().ljust(64, "0"),
         "dataset": {"name": dataset, "digest": identity, **counts, "spoof": len(trials) - counts["bonafide"]},
-        "detector": {"name": detector, "decision": decision},
+        "detector": {"name": detector, "decision": decision, **(made or {})},
         **manifest,
     }
     writer = CellWriter(store, about, trials)
@@ -292,23 +291,63 @@ def test_json_has_every_name_for_every_cell(mixed: Store) -> None:
     assert good.keys() == absent.keys()
 
 
-def test_the_table_prints_percent_and_plain_names(mixed: Store) -> None:
-    """EER in percent, markup in a name printed as it stands, the reason of a blocked cell beside its status."""
-    console = Console(file=io.StringIO(), width=160, color_system=None)
-    console.print(results.table(results.collect(mixed)))
-    assert isinstance(console.file, io.StringIO)
-    lines = console.file.getvalue().splitlines()
-    (good,) = (line for line in lines if "[red]good[/red]" in line)
-    assert good.split() == [
-        "[red]good[/red]",
-        "set",
-        "25.0000",
-        "0.7500",
-        "8",
-        digest(trial_list(list(SCORES)))[:12],
-        "complete",
+def trained(seed: int, own: int = 3, **weights: Any) -> dict[str, Any]:
+    """The part of a manifest that tells of weights made here; `own` is the seed of the card."""
+    return {"weights": {"trained": True, "verified": True, "seed": seed, **weights}, "recipe": {"seed": own}}
+
+
+def seeds(store: Store, scores: Mapping[int, Mapping[str, float]]) -> None:
+    """The cells of several seeds, resolved as a run does."""
+    cells = {}
+    for seed, found in scores.items():
+        cells[seed] = put(store, trial_list(list(SCORES)), found, made=trained(seed), key=str(seed) * 64)
+    store.resolve_band(cells)
+
+
+BAD = {name: -score for name, score in SCORES.items()}
+PERFECT = {name: 1.0 if name.startswith("b") else -1.0 for name in SCORES}
+
+
+def test_a_pair_of_several_seeds_is_ranked_by_its_mean(tmp_path: Path) -> None:
+    """Means of EER and F1 over the stored cells; the metrics stay those of the cell of the card's seed."""
+    found = []
+    for place, scores in (("a", {3: BAD, **dict.fromkeys((4, 5, 6), PERFECT)}), ("b", {3: PERFECT, 4: BAD, 5: BAD})):
+        store = Store(tmp_path / place)
+        seeds(store, scores)
+        put(store, trial_list(list(SCORES)), SCORES, detector="other")
+        found.append(results.collect(store))
+    assert [[(one.cell.detector, one.eer) for one in collected] for collected in found] == [
+        [("det", 0.1875), ("other", 0.25)],
+        [("other", 0.25), ("det", 0.5)],
     ]
-    (absent,) = (line for line in lines if "absent" in line)
-    assert absent.rstrip().split(maxsplit=6)[2:] == ["–", "–", "–", "–", "blocked: no checkpoint absent.pth"]
-    (partial,) = (line for line in lines if "a-partial" in line)
-    assert "incomplete: over the scored trials only: 1 of 8" in partial
+    first, second = found[1]
+    assert second.metrics is not None
+    assert second.metrics["eer"] == 0.0
+    assert second.f1_bonafide == pytest.approx((1 + 2 * 0.25) / 3)
+    assert second.remarks == ["mean of 3 seeds, best 0.00, worst 75.00"]
+    (told,) = (cell for cell in results.as_json([second])["cells"])
+    assert (told["eer"], told["band"]["eer"]["mean"], told["band"]["seeds"]) == (0.0, 0.5, [3, 4, 5])
+    assert results.as_json([first])["cells"][0]["band"] is None
+
+
+def test_a_damaged_seed_leaves_no_mean(tmp_path: Path) -> None:
+    """The cell that is shown says that it stands alone; its number is its own."""
+    store = Store(tmp_path)
+    seeds(store, {3: SCORES, 4: PERFECT})
+    (store.cell_folder("set", "det", "4" * 64) / "scores.parquet").unlink()
+    (result,) = results.collect(store)
+    assert (result.eer, result.remarks) == (0.25, ["seed 3 alone, no mean of 2 seeds: seed 4 is failed"])
+    json.dumps(results.as_json([result]), allow_nan=False)
+
+
+def test_what_must_be_said_of_trained_weights(tmp_path: Path) -> None:
+    """Another seed than the card's, and parts that started from random weights."""
+    store = Store(tmp_path)
+    start = {"backbone": "random", "style": {"file": "w.pt", "sha256": "0" * 64, "verified": True}}
+    cell = put(store, trial_list(list(SCORES)), SCORES, made=trained(4, start=start))
+    result = results.evaluate_cell(store, cell)
+    assert (result.seed, result.random_parts, result.weights) == (4, ("backbone",), "trained here")
+    assert result.remarks == ["trained with seed 4, the card says 3", "random backbone"]
+    assert results.as_json([result])["cells"][0]["random_parts"] == ["backbone"]
+    plain = results.evaluate_cell(store, put(store, trial_list(list(SCORES)), SCORES, detector="plain"))
+    assert (plain.seed, plain.random_parts, plain.remarks) == (None, (), [])

@@ -8,6 +8,7 @@ import signal
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
+from unittest.mock import Mock, call
 
 import numpy as np
 import pandas as pd
@@ -23,7 +24,7 @@ from bench.errors import CardError, ScoringError, WeightsError
 from bench.models.antideepfake import AntiDeepfake
 from bench.models.lfcc_gmm import LfccGmm
 from bench.scoring import CLIP_SAMPLES, FACT_ROWS, Failed, Scored, Scorer, plan_batches, score_trials
-from bench.trials import validate
+from bench.trials import Span, validate
 from tests.tiny import RATE, TILE, WHOLE, log_lines
 
 PAD: Mapping[str, Any] = {"window": "pad", "samples": 16_000, "epsilon": 1e-7}
@@ -92,9 +93,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     files: list[str] = []
     real = audio.prepare
 
-    def prepare(path: str, recipe: AudioRecipe) -> audio.Utterance:
+    def prepare(path: str, recipe: AudioRecipe, span: Span | None = None) -> audio.Utterance:
         files.append(str(path))
-        return real(path, recipe)
+        return real(path, recipe, span)
 
     monkeypatch.setattr(audio, "prepare", prepare)
     return files
@@ -115,7 +116,7 @@ def test_whole_files_are_planned_in_buckets_of_like_length(seconds: list[float],
     trials = table([f"{row}.wav" for row in range(len(seconds))])
     recipe = AudioRecipe.model_validate({**WHOLE, "rate": rate})
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "_durations", lambda paths: np.array(seconds))
+        patch.setattr(scoring, "durations", lambda trials: np.array(seconds))
         batches = plan_batches(trials, recipe, size)
         again = plan_batches(trials, recipe, size)
     rows = np.concatenate(batches)
@@ -156,6 +157,87 @@ def test_durations_come_from_the_headers(corpus: pd.DataFrame, tmp_path: Path) -
     trials = table([*corpus["path"][::-1], tmp_path / "text.wav", tmp_path / "absent.wav"])
     batches = plan_batches(trials, AudioRecipe.model_validate(WHOLE), 1)
     assert [row for batch in batches for row in batch.tolist()] == [12, 13, *range(11, -1, -1)]
+
+
+# --- pieces of files ------------------------------------------------------------------------------------------------
+
+CUTS = (("", "0.3"), ("0.3", "0.6"), ("0.6", ""), ("0.1", "0.25"), ("", ""))
+
+
+@pytest.fixture(scope="module")
+def pieces(tmp_path_factory: pytest.TempPathFactory) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The trials of three files of several rates cut at `CUTS`, and of the same samples in files of their own."""
+    folder = tmp_path_factory.mktemp("pieces")
+    generator = np.random.default_rng(2)
+    rows, own = [], []
+    for number, rate in enumerate((16_000, 22_050, 48_000)):
+        time = np.arange(int(rate * (0.8 + 0.1 * number)))[:, None] / rate
+        tone = 3_000 * np.sin(2 * np.pi * 400 * (number + 1) * time)
+        wave = np.where(time < 0.45, tone, generator.normal(0, 3_000, (len(time), 1 + number % 2)))
+        wave = np.where(time % 0.3 < 0.05 * (number + 1), 0, wave).astype(np.int16)
+        soundfile.write(folder / f"{number}.flac", wave, rate)
+        for cut, (start, stop) in enumerate(CUTS):
+            rows.append({"trial": f"{number}/{cut}", "path": folder / f"{number}.flac", "start": start, "stop": stop})
+            own.append({"trial": f"{number}/{cut}", "path": folder / f"{number}-{cut}.flac"})
+            first, last = round(float(start or 0) * rate), round(float(stop or 9) * rate)
+            soundfile.write(own[-1]["path"], wave[first:last], rate)
+    tables = (pd.DataFrame(found).assign(label="spoof").astype("str") for found in (rows, own))
+    made, alone = (validate(found, "list") for found in tables)
+    return made, alone
+
+
+@pytest.mark.parametrize("name", ["power", "gmm", "silence", "bandwidth", "padded", "duration"])
+def test_a_piece_is_scored_as_a_file_of_its_own(
+    name: str, pieces: tuple[pd.DataFrame, pd.DataFrame], mixtures: Path
+) -> None:
+    """The same score to the last bit and the same seconds, at any rate, whole files and windows, samples and facts."""
+    cut, files = pieces
+    detector = detectors(mixtures)[name]
+    assert plan_batches(cut, detector.recipe, 4)[0].tolist() == plan_batches(files, detector.recipe, 4)[0].tolist()
+    found, expected = scored(detector, cut)[name], scored(detector, files)[name]
+    assert found["score"].nunique() > 1
+    pd.testing.assert_frame_equal(found, expected, check_exact=True)
+
+
+def test_the_durations_of_pieces(pieces: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of files of their own, and each header is read once; a piece that is not in its file counts as empty."""
+    cut, files = pieces
+    expected = scoring.durations(files)
+    header = Mock(wraps=audio.header)
+    monkeypatch.setattr(audio, "header", header)
+    np.testing.assert_array_equal(scoring.durations(cut), expected)
+    assert sorted(header.call_args_list) == [call(path) for path in sorted(set(cut["path"]))]
+    outside = cut[:2].assign(start=["5", "0.3"], stop=["", "7"])
+    assert scoring.durations(outside).tolist() == [0, 0]
+    assert scoring.durations(cut.assign(path="nowhere.wav")).tolist() == [0] * len(cut)
+
+
+def test_consecutive_pieces_cost_one_decoding(
+    pieces: tuple[pd.DataFrame, pd.DataFrame], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many batches they are in; a whole file is decoded for itself."""
+    cut, _ = pieces
+    decode = Mock(wraps=audio._decode)
+    audio._last_decoded.cache_clear()
+    monkeypatch.setattr(audio, "_decode", decode)
+    scored(scorer("power", "Power", PAD), cut, size=2)
+    assert [Path(given.args[0]).stem for given in decode.call_args_list] == ["0", "0", "1", "1", "2", "2"]
+
+
+@pytest.mark.parametrize("window", ["whole", "pad", "facts"])
+def test_a_piece_that_is_not_in_its_file_has_a_note_and_no_score(
+    window: str, pieces: tuple[pd.DataFrame, pd.DataFrame]
+) -> None:
+    """Its neighbours have theirs."""
+    wrong = pieces[0][:3].assign(start=["", "2.5", ""], stop=["0.3", "", "60"])
+    recipe = {"window": window, **({"samples": 64} if window == "pad" else {})}
+    found = scored(scorer("d", "FactsSum" if window == "facts" else "Power", recipe), wrong)["d"].loc[wrong["trial"]]
+    assert np.isfinite(found["score"]).tolist() == [True, False, False]
+    assert found["note"].tolist() == [
+        "",
+        f"the piece begins at 2.5 s, the file ends at 0.800 s: {wrong['path'][0]}",
+        f"the piece stops at 60 s, the file ends at 0.800 s: {wrong['path'][0]}",
+    ]
 
 
 # --- scores ---------------------------------------------------------------------------------------------------------
@@ -516,7 +598,7 @@ def test_a_decode_process_that_dies_is_told_with_a_remedy(tmp_path: Path, monkey
     """Killed for memory, or by a decoder that crashes: the pass ends, it does not hang or show a traceback."""
     trials = numbered(tmp_path, 4)
 
-    def crash(path: str, recipe: AudioRecipe) -> None:
+    def crash(path: str, recipe: AudioRecipe, span: Span | None) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(audio, "prepare", crash)

@@ -534,15 +534,53 @@ def test_a_blocked_pair_shows_only_while_nothing_of_it_is_finished(tmp_path: Pat
     assert [cell.status for cell in store.cells()] == ["complete", "failed"]
 
 
+def test_a_pair_may_be_the_cells_of_several_seeds(tmp_path: Path) -> None:
+    """The first of them stands for all; a blocked one keeps its reason; one that is gone or damaged is told as such."""
+    store = Store(tmp_path)
+    cells = {seed: finished(store, key=letter * 64) for seed, letter in ((3, "a"), (4, "b"), (5, "c"), (6, "d"))}
+    lost = Cell("set", "det", "", "blocked", None, "training failed", "train again")
+    store.resolve_band({**cells, 7: lost})
+    shutil.rmtree(store.cell_folder("set", "det", "b" * 64))
+    (store.cell_folder("set", "det", "c" * 64) / "cell.json").write_text("{")
+    put_json(store, "det", "d" * 64, status="failed", reason="not finite")
+    (cell,) = store.current()
+    assert (cell.key, list(cell.band)) == ("a" * 64, [3, 4, 5, 6, 7])
+    assert [member.status for member in cell.band.values()] == ["complete", "blocked", "failed", "failed", "blocked"]
+    reasons = [member.reason for member in cell.band.values()]
+    assert (reasons[1], reasons[3:]) == ("its cell is not here any more", ["not finite", "training failed"])
+    assert reasons[2].startswith("not readable: ")
+    assert (cell.band[7].remedy, cell.band[7].dataset, cell.band[7].detector) == ("train again", "set", "det")
+    store.resolve("set", "det", "d" * 64)
+    assert [(one.key, one.band) for one in store.current()] == [("d" * 64, {})]
+
+
+def test_a_band_whose_first_seed_is_blocked(tmp_path: Path) -> None:
+    """Is told by one that is not; where all are blocked it is as any blocked pair."""
+    store = Store(tmp_path)
+    blocked = Cell("set", "det", "", "blocked", None, "no corpus", "get it")
+    second = finished(store, key="b" * 64)
+    store.resolve_band({3: blocked, 4: second})
+    (cell,) = store.current()
+    assert (cell.key, cell.band[3].reason) == ("b" * 64, "no corpus")
+    store.resolve_band({3: blocked, 4: blocked})
+    (cell,) = store.current()
+    assert (cell.key, cell.band) == ("b" * 64, {}), "what was finished before is not forgotten"
+    shutil.rmtree(store.cell_folder("set", "det", "b" * 64))
+    (cell,) = store.current()
+    assert (cell.status, cell.reason, cell.remedy) == ("blocked", "no corpus", "get it")
+
+
 def test_pairs_are_kept_apart_and_in_order(tmp_path: Path) -> None:
-    """`current` is by dataset and detector; a weights folder is no dataset."""
+    """`current` is by dataset and detector; the folders of weights and features are no datasets."""
     store = Store(tmp_path)
     for dataset, detector in (("z", "b"), ("a", "b"), ("a", "a")):
         finished(store, dataset=dataset, detector=detector)
     store.block("weights", "weights", "why", "what")
+    store.block("features", "features", "why", "what")
+    assert not (tmp_path / "features").exists()
     write_json(store.weights_folder("det", KEY) / "train.json", {"detector": "det"})
     found = [(cell.dataset, cell.detector) for cell in store.current()]
-    assert found == [("a", "a"), ("a", "b"), ("weights", "weights"), ("z", "b")]
+    assert found == [("a", "a"), ("a", "b"), ("features", "features"), ("weights", "weights"), ("z", "b")]
 
 
 # --- names ----------------------------------------------------------------------------------------------------------
@@ -554,6 +592,7 @@ HOSTILE = [
     "/etc",
     "a/../../b",
     "weights",
+    "features",
     ".hidden",
     "<img src=x>",
     "a b%2F",
@@ -581,7 +620,7 @@ def test_no_name_leads_out_of_the_results_folder(dataset: str, detector: str, ot
     assert len(parts) == 2
     for part, name in zip(parts, (dataset, detector), strict=True):
         assert set(part) <= {*string.ascii_letters, *string.digits, *"%._-~"}
-        assert part not in (".", "..", "weights")
+        assert part not in (".", "..", "weights", "features")
         assert not part.startswith(".")
         assert unquote(part) == name
     assert os.path.normpath(folder) == str(folder)

@@ -16,10 +16,12 @@ from bench.trials import (
     AUDIO_SUFFIXES,
     COLUMNS,
     LABELS,
+    Span,
     digest,
     first_trials,
     is_bonafide,
     parse_labels,
+    spans,
     trial_id,
     trial_ids,
     validate,
@@ -155,3 +157,48 @@ def test_a_sample_depends_on_the_ids_alone(labels: dict[str, str], limit: int) -
     assert set(sample["label"]) == set(table["label"])
     assert len(sample) <= max(limit + 1, table["label"].nunique())
     assert sample["trial"].tolist() == [trial for trial in labels if trial in set(sample["trial"])]
+
+
+SECOND = st.floats(0, 1e6, allow_subnormal=False)
+
+
+@given(st.lists(st.tuples(st.none() | SECOND, st.none() | SECOND), min_size=1))
+def test_pieces_of_files_are_read_as_they_are_written(pieces: list[tuple[float | None, float | None]]) -> None:
+    """An empty `start` is the beginning, an empty `stop` the end of the file, both empty the whole file."""
+    pieces = [piece for piece in pieces if piece[1] is None or (piece[0] or 0) < piece[1]]
+    assume(pieces)
+    columns = {"start": [piece[0] for piece in pieces], "stop": [piece[1] for piece in pieces]}
+    texts = {name: ["" if value is None else repr(value) for value in values] for name, values in columns.items()}
+    ids = [f"t{row}" for row in range(len(pieces))]
+    table = validate(pd.DataFrame({"trial": ids, "label": "spoof", **texts}), "list")
+    assert spans(table) == [None if (a, b) == (None, None) else Span(a or 0.0, b) for a, b in pieces]
+    assert spans(table.drop(columns=["start", "stop"])) == [None] * len(pieces)
+
+
+def test_one_of_the_two_columns_is_enough() -> None:
+    """What is not there is empty."""
+    table = pd.DataFrame({"trial": ["a", "b"], "label": "spoof", "stop": ["4", None]})
+    assert spans(validate(table, "list")) == [Span(0, 4), None]
+    assert spans(validate(table.rename(columns={"stop": "start"}), "list")) == [Span(4, None), None]
+
+
+@pytest.mark.parametrize(
+    ("start", "stop", "message"),
+    [
+        ("one", "", "'one' is no second of a file"),
+        ("", "1:30", "'1:30' is no second of a file"),
+        ("-1", "", "'-1' is no second of a file"),
+        ("nan", "", "'nan' is no second of a file"),
+        ("", "inf", "'inf' is no second of a file"),
+        ("4", "4", "a piece that stops at 4 s begins at 4 s"),
+        ("", "0", "a piece that stops at 0 s begins at 0 s"),
+        ("9.5", "3", "a piece that stops at 3 s begins at 9.5 s"),
+    ],
+)
+def test_what_is_no_piece_of_a_file_is_refused_with_its_line(start: str, stop: str, message: str) -> None:
+    """Seconds are numbers from 0 on, and a piece begins before it ends."""
+    table = pd.DataFrame({"trial": ["a", "b"], "label": "spoof", "start": ["0", start], "stop": ["1", stop]})
+    with pytest.raises(
+        DataError, match=rf"^{message}\n  where: list, line 7\n  remedy: give seconds from the beginning"
+    ):
+        validate(table, "list", [2, 7])

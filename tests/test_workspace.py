@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
-from bench import corpora, weights
-from bench.errors import Blocked, CardError, DataError, UsageError
+from bench import corpora, training, weights
+from bench.errors import Blocked, CardError, DataError, MissingWeights, UsageError
+from bench.workspace import Workspace
 from tests.tiny import World, card
 
 
@@ -143,3 +144,134 @@ def test_a_sample_has_a_name_a_digest_and_no_family(world: World) -> None:
     for limit in (10, 11, None):
         workspace = world.workspace(limit=limit)
         assert workspace.evaluated("set") is workspace.dataset("set")
+
+
+# --- training -------------------------------------------------------------------------------------------------------
+
+
+def recipe(**fields: Any) -> dict[str, Any]:
+    return {"recipe": {"train": "set", "seed": 3, **fields}}
+
+
+STAGE = {
+    "epochs": 1,
+    "monitor": "training loss",
+    "batch_size": 2,
+    "optimiser": {"name": "adam"},
+    "learning_rate": {"whole": 1.0},
+}
+
+
+def test_options_that_cannot_be_meant(world: World) -> None:
+    """Two that would silently train, or not train, what was not asked for."""
+    with pytest.raises(UsageError, match=r"`train` cannot be 'nevr'\n.*give `missing` or `never`"):
+        world.workspace(train="nevr")
+    with pytest.raises(UsageError, match=r"0 seeds cannot be trained\n.*give 1 or more"):
+        world.workspace(seeds=0)
+
+
+def test_the_seeds_of_a_run(world: World) -> None:
+    """That of the card and those that follow it; without a recipe, or for one seed, there is nothing to tell apart."""
+    trained = card(model="Trainable", **recipe())
+    assert list(world.workspace(seeds=3).seeds(trained)) == [3, 4, 5]
+    assert world.workspace().seeds(trained) == world.workspace(seeds=3).seeds(card()) == (None,)
+
+
+def test_trained_weights_lie_under_what_determines_them(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A folder a seed; looked up once; the weights are there when the file is, and are hashed once."""
+    hashed = counted(monkeypatch, weights, "sha256_of")
+    trained, workspace = card(model="Trainable", **recipe()), world.workspace()
+    place = workspace.trained(trained)
+    assert place is workspace.trained(trained) is workspace.trained(trained, 3)
+    assert place.folder == workspace.store.weights_folder("det", training.recipe_key(place.card, place.materials))
+    other = workspace.trained(trained, 4)
+    assert (other.recipe.seed, other.folder.parent) == (4, place.folder.parent)
+    assert other.folder != place.folder
+    assert workspace.checkpoint(trained) is None
+    place.folder.mkdir(parents=True)
+    place.file.write_bytes(b"weights")
+    found = workspace.checkpoint(trained)
+    assert found is not None
+    assert (found.path, found.verified, found is workspace.checkpoint(trained, 3)) == (place.file, True, True)
+    assert (found.sha256, found.sha256, hashed) == (hashlib.sha256(b"weights").hexdigest(), found.sha256, [place.file])
+    assert workspace.checkpoint(trained, 4) is None
+
+
+def test_materials_are_all_that_a_recipe_names(world: World) -> None:
+    """Every list of every stage, what is mixed in included, and a checkpoint a part; None is random."""
+    for name in ("noise", "watched"):
+        world.dataset(name, range(11, 13))
+    noise = {"augmentation": {"choices": {"noise": {"dataset": "noise", "snr_db": [0, 15]}}}}
+    stages = {"head": {**STAGE, **noise}, "whole": {**STAGE, "train": [{"dataset": "set-part"}]}}
+    released = {"file": "w.pt", "source": "its author", "licence": "MIT"}
+    fields = recipe(dev="watched", start={"style": released, "content": "random"}, stages=stages)
+    (world.root / "weights").mkdir()
+    (world.root / "weights" / "w.pt").write_bytes(b"weights")
+    workspace = world.workspace()
+    materials = workspace.trained(card(model="tests.test_workspace:Stages", **fields)).materials
+    assert {name: found.name for name, found in materials.lists.items()} == {
+        name: name for name in ("set", "watched", "set-part", "noise")
+    }
+    assert [found and found.path for found in materials.start.values()] == [world.root / "weights" / "w.pt", None]
+    assert list(materials.start) == ["style", "content"]
+
+
+class Stages(torch.nn.Module):
+    """What a class with stages offers, as far as a look-up asks."""
+
+    trainable = loss = lambda self: None
+
+
+def test_a_recipe_may_use_lists_of_the_users_own(world: World) -> None:
+    """A name of `data` that a card of theirs trains on, watches or mixes in is no slip of the pen."""
+    own = {name: world.corpus(name, range(31, 33)) for name in ("calls", "watched", "street")}
+    noise = {"choices": {"noise": {"dataset": "street", "snr_db": [0, 15]}}}
+    stages = {"whole": {**STAGE, "augmentation": noise, "validation": {"dataset": "watched"}}}
+    fields = {"train": "calls", "stages": stages}
+    world.detector("det", "tests.test_workspace:Stages", recipe=fields)
+    workspace = world.workspace(data=own)
+    assert workspace.select_datasets(["set"]) == {"set": True}
+    materials = workspace.trained(workspace.detectors["det"]).materials
+    assert sorted(materials.lists) == sorted(own)
+    with pytest.raises(UsageError, match="no dataset is called 'strete', and nothing asks for it"):
+        world.workspace(data={**own, "strete": own["street"]}).select_datasets(["set"])
+
+
+def test_training_that_lacks_something_is_blocked_with_all_of_it(world: World) -> None:
+    """One corpus with its own remedy, one file as `bench.weights` tells it, several things in one sentence."""
+    workspace = world.workspace()
+    (world.data / "audio" / "3.wav").unlink()
+    with pytest.raises(
+        Blocked, match=r"training det needs set: 1 of 10 audio files are missing \(.*3\.wav\)"
+    ) as caught:
+        workspace.trained(card(model="Trainable", **recipe()))
+    assert caught.value.remedy == "get set from its author"
+    start = {name: {"file": f"{name}.pt", "source": "its author", "licence": "MIT"} for name in ("a", "b")}
+    world.audio(3)
+    for parts, told in (
+        (("a",), "training det: the weights a.pt are not here"),
+        (("a", "b"), "its training needs what is not here, or not all of it: the weights a.pt, the weights b.pt"),
+    ):
+        fields = recipe(start={part: start[part] for part in parts})
+        with pytest.raises(MissingWeights, match=told):
+            world.workspace().trained(card(model="Trainable", **fields))
+    with pytest.raises(CardError, match=r"tests\.tiny:Tiny cannot be trained by this recipe: it has no `fit`"):
+        world.workspace().trained(card(model="Tiny", **recipe()))
+
+
+def test_what_a_run_makes_itself_is_no_obstacle(world: World) -> None:
+    """Where nothing else is missing: neither another corpus, nor weights to start from, nor the dataset to score."""
+    start = {"backbone": {"file": "a.pt", "source": "its author", "licence": "MIT"}}
+    made = card(model="Trainable", recipe={"train": "demo-train", "dev": "set"})
+    workspace = world.workspace()
+    assert workspace.would_make(made)
+    assert workspace.would_make(made, "set")
+    assert workspace.would_make(card(), "demo")
+    assert not workspace.would_make(card(), "set")
+    assert not workspace.would_make(made, "itw")
+    assert not workspace.would_make(card(model="Trainable", **recipe()))
+    assert not workspace.would_make(card(model="Trainable", recipe={"train": "demo-train", "start": start}))
+    (world.data / "audio" / "3.wav").unlink()
+    assert not world.workspace().would_make(made), "half of `set` is no list to train on"
+    assert world.workspace().would_make(card(model="Trainable", recipe={"train": "demo-train"}), "set")
+    assert not Workspace(workspace.options, make=True).would_make(made), "it is made when it is looked up"

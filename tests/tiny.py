@@ -19,7 +19,7 @@ import soundfile
 import torch
 from torch import Tensor, nn
 
-from bench import matrix
+from bench import matrix, passes
 from bench.cards import AudioRecipe, DetectorCard
 from bench.corpora import protocol_csv
 from bench.corpora.files import reader
@@ -265,7 +265,7 @@ def card(name: str = "det", model: str = "Tiny", audio: Mapping[str, Any] = TILE
 def run_in_child(root: Path, detectors: str, datasets: str, flush_seconds: float, workers: int) -> None:
     """A run in a process of its own, to be killed."""
     torch.set_num_threads(1)
-    matrix.FLUSH_SECONDS = flush_seconds
+    passes.FLUSH_SECONDS = flush_seconds
     World(root).run(detectors, datasets, batch_size=2, workers=workers)
 
 

@@ -147,8 +147,13 @@ def missing_audio(trials: pd.DataFrame) -> list[int]:
 
 
 def fingerprint(trials: pd.DataFrame) -> str:
-    """Sha256 (hex) over path, size and modification time of every file: a user's own may change under their names."""
+    """Sha256 (hex) over path, size and modification time of every file: a user's own may change under their names.
+
+    Where trials are pieces of files, over these, too: nothing else tells which piece an id stands for.
+    """
     hashed = hashlib.sha256()
+    if pieces := [column for column in trial_table.PIECE if column in trials]:
+        hashed.update(trials[pieces].fillna("").to_csv(index=False).encode())
     for path in trials["path"]:
         try:
             stat = Path(path).stat()

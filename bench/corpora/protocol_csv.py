@@ -5,7 +5,8 @@
     audio/b.wav,spoof,anna,my-tts
 
 Needed are `path` (or `file`, `filename`, `file_name`) and `label` in one of the spellings of `bench.trials.LABELS`.
-`trial`, `speaker` and `attack` mean what they mean in the trial table; every other column becomes an attribute.
+`trial`, `speaker` and `attack` mean what they mean in the trial table; every other column becomes an attribute. `start`
+and `stop` (seconds) make a trial a piece of its file; such a list needs a column `trial`.
 """
 
 from __future__ import annotations

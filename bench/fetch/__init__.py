@@ -14,12 +14,11 @@ from typing import Literal, NamedTuple
 
 from rich.filesize import decimal
 
-from bench import weights
 from bench.cards import Archive, DatasetCard, DetectorCard, Weights
 from bench.errors import BenchError, Blocked, UsageError, WeightsError
 from bench.fetch import acquire, hub
 from bench.progress import Display
-from bench.workspace import Workspace
+from bench.workspace import Workspace, weights_of
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def terms(planned: Plan) -> dict[tuple[str, ...], list[str]]:
 
 
 def _terms_of(card: DetectorCard | DatasetCard) -> tuple[str, ...]:
-    sources: list[Weights | Archive] = [*(_weights_of(card) if isinstance(card, DetectorCard) else card.archives)]
+    sources: list[Weights | Archive] = [*(weights_of(card) if isinstance(card, DetectorCard) else card.archives)]
     lines = [f"licence: {card.licence}"]
     for source in sources:
         if isinstance(source, Weights) and source.licence != card.licence:
@@ -129,13 +128,8 @@ def _terms_of(card: DetectorCard | DatasetCard) -> tuple[str, ...]:
 # --- what is missing --------------------------------------------------------------------------------------------------
 
 
-def _weights_of(card: DetectorCard) -> list[Weights]:
-    start = card.recipe.start.values() if card.recipe else ()
-    return [*([card.weights] if card.weights else []), *start]
-
-
 def _of_detector(workspace: Workspace, card: DetectorCard) -> list[Item]:
-    wanted = _weights_of(card)
+    wanted = weights_of(card)
     if not wanted:
         told = "needs no weights" if card.recipe is None else f"trained here, on {card.recipe.train}"
         return [Item(card.name, (card.name,), "here", told)]
@@ -143,11 +137,9 @@ def _of_detector(workspace: Workspace, card: DetectorCard) -> list[Item]:
 
 
 def _of_weights(workspace: Workspace, wanted: Weights, name: str) -> Item:
-    folders = workspace.options.weights
-    place = folders[0] / wanted.file
-    key = ("file", f"{wanted.file} {wanted.sha256}")  # that several cards share is hashed once
+    place = workspace.options.weights[0] / wanted.file
     try:
-        found = workspace.once(key, lambda: weights.find(wanted, folders, name))
+        found = workspace.released(wanted, name)
         told = f"{found.path}{'' if found.verified else ' (unverified)'}"
         return Item(wanted.file, (name,), "here", told, place=found.path)
     except WeightsError as error:  # another file of this name, which stays; ours may still go beside it

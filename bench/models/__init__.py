@@ -23,9 +23,11 @@ A detector that is trained here without a gradient also has `fit(utterances, see
     trainable(stage) -> {group: [modules]}        what a stage trains, by the group whose learning rate it takes; all
                                                   else is frozen and in evaluation mode. UsageError for another stage
     loss(stage, inputs, labels, **options)        a `Loss`; options are those of the card's stage
-    readings                                      optional: a tuple of `wav2vec2.Reading`, the encoders' outputs that the
-                                                  loss is computed of. Where a stage freezes them they are kept on disk
-                                                  and shared between detectors
+    readings                                      optional: a tuple of `wav2vec2.Reading`, the encoders' outputs that
+                                                  the loss is computed of. Where a stage freezes them they are kept on
+                                                  disk and shared between detectors
+    one_class                                     optional, of the class: names of stages that learn from real speech
+                                                  alone
 
 `inputs` are the tensors that the readings give, in their order, or (wave, lengths) where the class has no readings.
 `labels` (B,) are 1 = bona fide, 0 = spoof. The constructor draws initial weights from torch's global generator.
@@ -60,7 +62,7 @@ class Output:
 
 
 class Loss(NamedTuple):
-    """A scalar to minimise, and what `forward` would score the rows (B,); None where the stage does not tell classes."""
+    """A scalar to minimise, and what `forward` would score the rows (B,); None where the stage tells no classes."""
 
     value: Tensor
     scores: Tensor | None = None

@@ -25,6 +25,7 @@ from torch.nn import functional
 from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from bench.models import Output
+from bench.models.objective import TwoLogits
 
 RATE = 16_000
 _SELU_SCALE = 1.0507009873554805
@@ -279,7 +280,7 @@ class GraphHead(nn.Module):
         return logits
 
 
-class AASIST(GraphHead):
+class AASIST(TwoLogits, GraphHead):
     """Raw waveform to the raw logit of bona fide. Values of the arguments for both sizes are in detectors/aasist*.yaml.
 
     Args:
@@ -319,10 +320,18 @@ class AASIST(GraphHead):
             Logit of bona fide (B,), and as `margin` the logit of bona fide minus that of spoof (positive = bona fide is
             the authors' own decision).
         """
+        return self.scored(self.logits(wave, lengths))
+
+    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """(B, samples) -> (B, 2): spoof, bona fide."""
         # One clip at a time on a CPU: more would only wait for memory.
         clips = len(wave) if self.training or torch.is_grad_enabled() or wave.is_cuda else 1
         maps = torch.cat([self._encode(part) for part in torch.split(wave, clips)])
-        spoof, bonafide = self.classify(maps.amax(3).mT, maps.amax(2).mT).unbind(1)
+        return self.classify(maps.amax(3).mT, maps.amax(2).mT)
+
+    def scored(self, logits: Tensor) -> Output:
+        """Logits (B, 2) -> scores (B,) and `margin`."""
+        spoof, bonafide = logits.unbind(1)
         return Output(bonafide, {"margin": bonafide - spoof})
 
     def _encode(self, wave: Tensor) -> Tensor:

@@ -17,11 +17,14 @@ from torch.nn import functional
 
 from bench.models import Output
 from bench.models.batching import each_length
+from bench.models.objective import TwoLogits
 from bench.models.wav2vec2 import RECEPTIVE_FIELD, BackboneDetector
 
 
-class AntiDeepfake(BackboneDetector):
+class AntiDeepfake(TwoLogits, BackboneDetector):
     """Whole normalised file to the difference of the two logits.
+
+    Trained as a whole. The authors' training batches are padded and not masked; here a row is trained as it is scored.
 
     Args:
         backbone: see `bench.models.wav2vec2.Backbone`; read off the checkpoint where the card has none.
@@ -41,16 +44,21 @@ class AntiDeepfake(BackboneDetector):
                 `lengths`.
             lengths: (B,) real samples a row.
         """
+        return self.scored(self.logits(wave, lengths))
+
+    def scored(self, logits: Tensor) -> Output:
+        """Logits (B, 2) -> scores (B,), and the logits beside them."""
+        return Output(logits[:, 1] - logits[:, 0], {"logit_fake": logits[:, 0], "logit_real": logits[:, 1]})
+
+    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """(B, N), (B,) -> (B, 2): fake, real."""
         lengths = lengths.clamp(min=RECEPTIVE_FIELD)
         wave = functional.pad(wave, (0, max(RECEPTIVE_FIELD - wave.shape[1], 0)))
         if self.backbone.architecture.group_norm:
-            logits = each_length(lambda rows: self.logits(rows, None), wave, lengths)
-        else:
-            logits = self.logits(wave, lengths)
-        return Output(logits[:, 1] - logits[:, 0], {"logit_fake": logits[:, 0], "logit_real": logits[:, 1]})
+            return each_length(lambda rows: self._logits(rows, None), wave, lengths)
+        return self._logits(wave, lengths)
 
-    def logits(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
-        """(B, N), (B,) -> (B, 2): fake, real."""
+    def _logits(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
         hidden, real = self.backbone(wave, lengths)
         mean = (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
         logits: Tensor = self.proj_fc(mean)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor
@@ -19,9 +19,12 @@ def each_length(function: Callable[[Tensor], Tensor], wave: Tensor, lengths: Ten
     Returns:
         The results (B, ...) in the order of the rows.
     """
-    parts, rows = [], []
+    parts, rows = zip(*((function(group), chosen) for group, chosen in by_length(wave, lengths)), strict=True)
+    return torch.cat(parts)[torch.cat(rows).argsort()]
+
+
+def by_length(wave: Tensor, lengths: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """The rows of one length without their padding, (n, N), and which rows of the batch they are, (n,) int64."""
     for length in sorted(set(lengths.tolist())):
         chosen = (lengths == length).nonzero()[:, 0].to(wave.device)
-        parts.append(function(wave[chosen, :length]))
-        rows.append(chosen)
-    return torch.cat(parts)[torch.cat(rows).argsort()]
+        yield wave[chosen, :length], chosen

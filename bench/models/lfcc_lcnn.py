@@ -12,6 +12,9 @@ authors' code, which their weights expect, are kept:
 - bin k of the spectrum is taken for k 4000 / 255 Hz where it is k 15.625 Hz;
 - the log energy in place of the 0th coefficient is that of 0 to 4 kHz only.
 
+In training the authors pad the files of a batch with zeros, which all layers and the mean then hear. Here each file is
+trained as it is scored, without padding; the batch norms alone take their statistics over all files of the batch.
+
 A file shorter than 2400 samples, 0.15 s, crashes the authors' code; here zeros fill it up to that.
 
 Shapes: B batch, N samples, T = N // 160 + 1 frames.
@@ -19,12 +22,16 @@ Shapes: B batch, N samples, T = N // 160 + 1 frames.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.functional import create_dct, linear_fbanks
 
-from bench.models.batching import each_length
+from bench.models import Loss
+from bench.models.batching import by_length, each_length
+from bench.models.objective import binary_cross_entropy, check_stage
 
 SPECTRUM = 1024
 FRAME = 320
@@ -36,6 +43,7 @@ EMPHASIS = 0.97
 FLOOR = torch.finfo(torch.float32).eps
 POOLING = 16  # frames that four halvings make one
 SHORTEST = (POOLING - 1) * HOP  # samples
+STAGES = ("whole",)
 WIDTH = 32 * (3 * COEFFICIENTS // POOLING)  # channels times what is left of the coefficients
 
 
@@ -55,6 +63,10 @@ class LFCC(nn.Module):
         self.register_buffer("window", torch.hamming_window(FRAME), persistent=False)
 
     def forward(self, wave: Tensor) -> Tensor:
+        with torch.autocast(wave.device.type, enabled=False):  # the power of a loud file is beyond half precision
+            return self._cepstra(wave)
+
+    def _cepstra(self, wave: Tensor) -> Tensor:
         wave = torch.cat([wave[:, :1], wave[:, 1:] - EMPHASIS * wave[:, :-1]], dim=1)
         spectrum = torch.stft(
             wave, SPECTRUM, HOP, FRAME, self.window, center=True, pad_mode="constant", return_complex=True
@@ -99,6 +111,14 @@ def _convolution(inputs: int, outputs: int, size: int) -> tuple[nn.Module, nn.Mo
 
 def _norm(channels: int) -> nn.Module:
     return nn.BatchNorm2d(channels, affine=False)
+
+
+def _normed(norm: nn.BatchNorm2d, maps: Sequence[Tensor]) -> list[Tensor]:
+    """A batch norm of maps (n, C, T, F) of unequal T, with the statistics of all of them together."""
+    values = torch.cat([x.transpose(0, 1).flatten(1) for x in maps], dim=1)  # (C, all values)
+    parts = norm(values[None, ..., None])[0, ..., 0].split([x.numel() // len(values) for x in maps], dim=1)
+    shapes = [(len(x), *x.shape[2:]) for x in maps]
+    return [part.unflatten(1, shape).transpose(0, 1) for part, shape in zip(parts, shapes, strict=True)]
 
 
 def convolutions() -> nn.Sequential:
@@ -149,13 +169,46 @@ class LfccLcnn(nn.Module):
             lengths: (B,) real samples a row; rows of unequal lengths run apart, for the convolutions, the recurrent
                 layers and the mean would hear the padding.
         """
-        wave = functional.pad(wave, (0, max(SHORTEST - wave.shape[1], 0)))
-        return each_length(self.logit, wave, lengths.clamp(min=SHORTEST))
+        wave, lengths = functional.pad(wave, (0, max(SHORTEST - wave.shape[1], 0))), lengths.clamp(min=SHORTEST)
+        return self._together(wave, lengths) if self.training else each_length(self._logit, wave, lengths)
 
-    def logit(self, wave: Tensor) -> Tensor:
+    def _logit(self, wave: Tensor) -> Tensor:
         """Rows of one length, (B, N) with N >= 2400 -> (B,)."""
-        maps = self.m_transform[0](self.m_frontend[0](wave)[:, None])
+        return self._pooled(self.m_transform[0](self.m_frontend[0](wave)[:, None]))
+
+    def _together(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """As `each_length` of `_logit`, but each batch norm sees the rows of all lengths at once."""
+        groups, rows = zip(*by_length(wave, lengths), strict=True)
+        maps = [self.m_frontend[0](group)[:, None] for group in groups]
+        layers = self.m_transform[0]
+        assert isinstance(layers, nn.Sequential)
+        for layer in layers:
+            maps = _normed(layer, maps) if isinstance(layer, nn.BatchNorm2d) else [layer(x) for x in maps]
+        return torch.cat([self._pooled(x) for x in maps])[torch.cat(rows).argsort()]
+
+    def _pooled(self, maps: Tensor) -> Tensor:
+        """(B, 32, T // 16, 3) -> (B,)."""
         frames = maps.transpose(1, 2).flatten(2)  # (B, T // 16, WIDTH)
         mean = (self.m_before_pooling[0](frames) + frames).mean(1)
         logit: Tensor = self.m_output_act[0](mean)
         return logit[:, 0]
+
+    def trainable(self, stage: str) -> dict[str, list[nn.Module]]:
+        """What a stage trains, by the group whose learning rate it takes: everything, in the one stage `whole`.
+
+        Raises:
+            UsageError: no such stage.
+        """
+        check_stage("LFCC-LCNN", stage, STAGES)
+        return {"whole": [self]}
+
+    def loss(self, stage: str, inputs: Sequence[Tensor], labels: Tensor) -> Loss:
+        """Binary cross-entropy of the logit.
+
+        Args:
+            inputs: wave and lengths as in `forward`. labels: (B,), 1 = bona fide, 0 = spoof.
+        Raises:
+            UsageError: no such stage.
+        """
+        check_stage("LFCC-LCNN", stage, STAGES)
+        return binary_cross_entropy(self(*inputs), labels)

@@ -24,6 +24,7 @@ from torch.nn import functional
 
 from bench.models import Output
 from bench.models.aasist import sinc_bank
+from bench.models.objective import TwoLogits
 
 SLOPE = 0.3  # of the leaky rectifiers
 POOL = 3
@@ -57,7 +58,7 @@ class ResidualBlock(nn.Module):
         return functional.max_pool1d(out + shortcut, POOL)
 
 
-class RawNet2(nn.Module):
+class RawNet2(TwoLogits):
     """Raw waveform to the log-probability of bona fide.
 
     Args:
@@ -105,11 +106,14 @@ class RawNet2(nn.Module):
             Natural-log probability of bona fide (B,), at most 0, and as `margin` the logit of bona fide minus that of
             spoof, which does not crowd at 0 (positive = bona fide is the authors' own decision).
         """
-        logits = self.logits(wave)
+        return self.scored(self.logits(wave, lengths))
+
+    def scored(self, logits: Tensor) -> Output:
+        """Logits (B, 2) -> scores (B,) and `margin`."""
         margin = logits[:, 1] - logits[:, 0]
         return Output(functional.log_softmax(logits, dim=1)[:, 1], {"margin": margin})
 
-    def logits(self, wave: Tensor) -> Tensor:
+    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
         """(B, N) -> (B, 2): spoof, bona fide."""
         # One clip at a time on a CPU, whose cache then holds its maps.
         clips = len(wave) if self.training or torch.is_grad_enabled() or wave.is_cuda else 1

@@ -24,18 +24,18 @@ Shapes: B rows, N samples, T frames, D width of the encoders (1024), F dependenc
 
 from __future__ import annotations
 
-import functools
 import itertools
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
 from bench.errors import CardError, DataError, unknown
-from bench.models import Output
-from bench.models.wav2vec2 import Backbone, architecture
+from bench.models import Loss, Output
+from bench.models.objective import binary_cross_entropy, check_stage
+from bench.models.wav2vec2 import Backbone, Reading, architecture
 
 STAGES = ("dependency", "classifier", "whole")
 
@@ -79,11 +79,16 @@ def self_contrastive(
             equation (2) can be kept; or the `means`, which is Algorithm 1 to the letter.
     Raises:
         UsageError: another divisor, or another `cross`.
-        ValueError: B is 1: a batch of one has no statistics.
+        DataError: B is 1: a batch of one has no statistics.
     """
     _check("divisor", divisor, ("batch", "root"))
     _check("cross term", cross, ("frames", "means"))
     rows, frames, _ = style.shape
+    if rows == 1:
+        raise DataError(
+            "a batch of one utterance has no mean and variance for stage 1 of SLIM",
+            remedy="choose a `batch_size` that leaves no single utterance of a list over",
+        )
     scale = rows if divisor == "batch" else rows**0.5
     means = [_normalised(features.mean(1)) / scale for features in (style, linguistics)]
     if cross == "means":
@@ -185,10 +190,10 @@ class Subspace(nn.Module):
         self.pooling = AttentiveStatistics(width, attention, context=context)
         self.mlp = _perceptron([2 * width, *mlp], slope)
 
-    def encoded(self, wave: Tensor) -> Tensor:
-        """(B, N) -> (B, T, D), the mean of the chosen blocks' outputs."""
-        chosen = itertools.islice(self.encoder.blocks(wave), self.first, None)
-        return functools.reduce(torch.add, chosen) / (self.last - self.first + 1)
+    @property
+    def reading(self) -> Reading:
+        """The mean of the chosen blocks' outputs."""
+        return Reading(self.encoder, (self.first, self.last))
 
     def standardised(self, dependency: Tensor) -> Tensor:
         """Dependency features (n, F) by `statistics`, which only stage 1 changes."""
@@ -213,6 +218,7 @@ class Slim(nn.Module):
     """
 
     version = 1
+    one_class: ClassVar[tuple[str, ...]] = ("dependency",)  # stages that learn from real speech alone
 
     def __init__(
         self,
@@ -239,15 +245,22 @@ class Slim(nn.Module):
     def sides(self) -> tuple[Subspace, Subspace]:
         return self.style, self.linguistics
 
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """Of style and linguistics."""
+        return tuple(side.reading for side in self.sides)
+
     def forward(self, wave: Tensor, lengths: Tensor) -> Output:
         """(B, N) at 16 kHz, rows of one length, -> scores (B,) and extra `mismatch` (B,). `lengths` is not used."""
-        scores, dependency = self._scored(wave)
+        scores, dependency = self._scored([reading(wave) for reading in self.readings])
         return Output(scores, {"mismatch": self.mismatch(*dependency)})
 
-    def _scored(self, wave: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Logits (B,), and dependency features (B, T, F) of style and linguistics."""
-        encoded = [side.encoded(wave) for side in self.sides]
-        dependency = [side.compression(x) for side, x in zip(self.sides, encoded, strict=True)]
+    def _dependency(self, encoded: Sequence[Tensor]) -> list[Tensor]:
+        return [side.compression(x) for side, x in zip(self.sides, encoded, strict=True)]
+
+    def _scored(self, encoded: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Of what the readings give: logits (B,), and dependency features (B, T, F) of style and linguistics."""
+        dependency = self._dependency(encoded)
         embeddings = [side.mlp(side.pooling(x)) for side, x in zip(self.sides, encoded, strict=True)]
         logits: Tensor = self.head(torch.cat([*embeddings, *(x.mean(1) for x in dependency)], dim=1))
         return logits[:, 0], dependency
@@ -277,7 +290,7 @@ class Slim(nn.Module):
         Raises:
             UsageError: no such stage.
         """
-        _check("stage of SLIM", stage, STAGES)
+        check_stage("SLIM", stage, STAGES)
         groups: dict[str, list[nn.Module]] = {}
         if stage == "dependency":
             groups["compression"] = [part for side in self.sides for part in (side.compression, side.statistics)]
@@ -288,25 +301,26 @@ class Slim(nn.Module):
             groups["encoders"] = [block for side in self.sides for block in side.encoder.encoder.layers[side.first :]]
         return groups
 
-    def loss(self, stage: str, wave: Tensor, labels: Tensor, **options: Any) -> Tensor:
+    def loss(self, stage: str, inputs: Sequence[Tensor], labels: Tensor, **options: Any) -> Loss:
         """The loss of a stage on a batch: `self_contrastive`, which takes the options, or binary cross-entropy.
 
         Args:
-            wave: (B, N) as in `forward`. labels: (B,), 1 = bona fide, 0 = spoof.
+            inputs: what the readings give, (B, T, D) each. labels: (B,), 1 = bona fide, 0 = spoof.
         Raises:
             UsageError: no such stage.
-            DataError: spoof in stage 1.
+            DataError: spoof, or a batch of one, in stage 1.
         """
-        _check("stage of SLIM", stage, STAGES)
+        check_stage("SLIM", stage, STAGES)
         if stage != "dependency":
-            return self._detection_loss(wave, labels, **options)
+            return self._detection_loss(inputs, labels, **options)
         if not labels.all():
             raise DataError("stage 1 of SLIM learns from real speech alone", remedy="give it bona fide trials only")
-        dependency = [side.compression(side.encoded(wave)) for side in self.sides]
+        dependency = [features.float() for features in self._dependency(inputs)]
         for side, features in zip(self.sides, dependency, strict=True):
             side.statistics(features.detach().flatten(0, 1))  # moves the running mean and variance in training mode
-        return self_contrastive(*dependency, **options)
+        with torch.autocast(labels.device.type, enabled=False):  # correlations in half precision are mostly rounding
+            return Loss(self_contrastive(*dependency, **options))
 
-    def _detection_loss(self, wave: Tensor, labels: Tensor) -> Tensor:
-        logits, _ = self._scored(wave)
-        return functional.binary_cross_entropy_with_logits(logits, labels.to(logits))
+    def _detection_loss(self, inputs: Sequence[Tensor], labels: Tensor) -> Loss:
+        logits, _ = self._scored(inputs)
+        return binary_cross_entropy(logits, labels)

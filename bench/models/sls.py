@@ -14,14 +14,17 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.models.objective import TwoLogits
 from bench.models.wav2vec2 import BackboneDetector
 
 FRAMES = 201  # of 64,600 samples; fc1 fits 201 to 203
 POOL = 3
 
 
-class SLS(BackboneDetector):
+class SLS(TwoLogits, BackboneDetector):
     """Raw waveform of 64,600 samples to the log-probability of bona fide.
+
+    Trained as a whole; the norm behind the last block, which nothing reads, has no gradient.
 
     Args:
         backbone: see `bench.models.wav2vec2.Backbone`.
@@ -47,9 +50,13 @@ class SLS(BackboneDetector):
             wave: (B, 64600) float32 in [-1, 1], not normalised, a shorter file tiled.
             lengths: (B,), not needed: every sample of a tiled window is real.
         """
-        return functional.log_softmax(self.logits(wave), dim=1)[:, 1]
+        return self.scored(self.logits(wave, lengths))
 
-    def logits(self, wave: Tensor) -> Tensor:
+    def scored(self, logits: Tensor) -> Tensor:
+        """Logits (B, 2) -> scores (B,). Training by log-probabilities, as the authors do, is training by logits."""
+        return functional.log_softmax(logits, dim=1)[:, 1]
+
+    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
         """(B, 64600) -> (B, 2): spoof, bona fide, behind the last SELU."""
         mixed: Tensor | None = None
         for block in self.backbone.blocks(wave):

@@ -17,6 +17,7 @@ from torch.nn import functional
 
 from bench.models import Output
 from bench.models.aasist import GraphHead, encoder, selu
+from bench.models.objective import TwoLogits
 from bench.models.wav2vec2 import Backbone, BackboneNames
 
 FEATURES = 128
@@ -27,7 +28,7 @@ POOL_RATIOS = (0.5, 0.5, 0.5, 0.5)
 TEMPERATURES = (2.0, 2.0, 100.0, 100.0)
 
 
-class SSLAASIST(BackboneNames, GraphHead):
+class SSLAASIST(BackboneNames, TwoLogits, GraphHead):
     """Raw waveform of 64,600 samples to the raw logit of bona fide.
 
     Args:
@@ -55,11 +56,19 @@ class SSLAASIST(BackboneNames, GraphHead):
             wave: (B, 64600) float32 in [-1, 1], not normalised, a shorter file tiled.
             lengths: (B,), not needed: every sample of a tiled window is real.
         """
+        return self.scored(self.logits(wave, lengths))
+
+    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """(B, 64600) -> (B, 2): spoof, bona fide."""
         hidden, _ = self.backbone(wave)
         maps = functional.max_pool2d(self.LL(hidden).mT[:, None], 3)  # (B, 1, BINS, T)
         maps = selu(self.first_bn1(self.encoder(selu(self.first_bn(maps)))))
         weights = self.attention(maps)  # (B, C, BINS, T)
         spectral = (maps * torch.softmax(weights, dim=3)).sum(3).mT
         temporal = (maps * torch.softmax(weights, dim=2)).sum(2).mT
-        spoof, bonafide = self.classify(spectral, temporal).unbind(1)
+        return self.classify(spectral, temporal)
+
+    def scored(self, logits: Tensor) -> Output:
+        """Logits (B, 2) -> scores (B,) and `margin`."""
+        spoof, bonafide = logits.unbind(1)
         return Output(bonafide, {"margin": bonafide - spoof})

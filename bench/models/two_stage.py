@@ -13,35 +13,19 @@ Shapes: B rows, N samples, T frames, D width of the backbone.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
-from bench.errors import DataError, unknown
-from bench.models.wav2vec2 import BackboneDetector
+from bench.models.objective import TwoLogits, check_stage
+from bench.models.wav2vec2 import BackboneDetector, Reading
 
 TUNED_BLOCKS = 8  # the top blocks that the second stage trains; the final norm behind them stays as it is
-STAGES = ("head", "fine-tuning")
 
 
-def balanced_weights(labels: Tensor) -> Tensor:
-    """The weights (2,) of spoof and bona fide, N / (2 n of the class), by which both weigh the same in a sum of losses.
-
-    Args:
-        labels: (N,) of the whole training list, 1 = bona fide, 0 = spoof.
-    Raises:
-        DataError: a class without trials.
-    """
-    counts = torch.bincount(labels.long(), minlength=2)
-    if not counts.all():
-        raise DataError(f"{int(counts[1])} bona fide and {int(counts[0])} spoof trials cannot be balanced")
-    return len(labels) / (2 * counts)
-
-
-class TwoStageXLSR(BackboneDetector):
+class TwoStageXLSR(TwoLogits, BackboneDetector):
     """Waveform of zero mean and unit variance to the logit of bona fide minus the logit of spoof.
 
     Args:
@@ -49,6 +33,7 @@ class TwoStageXLSR(BackboneDetector):
     """
 
     version = 1
+    stages = ("head", "fine-tuning")
 
     def __init__(self, backbone: str | Mapping[str, Any]) -> None:
         super().__init__(backbone)
@@ -56,14 +41,21 @@ class TwoStageXLSR(BackboneDetector):
         self.attention_weights_layer = nn.Sequential(nn.Linear(width, 128), nn.Tanh(), nn.Linear(128, 1))
         self.classifier = nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 2))
 
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """The last hidden state."""
+        return (Reading(self.backbone),)
+
     def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
         """(B, N) at 16 kHz, zero behind the end of a file, -> scores (B,). `lengths` is not used, see above."""
-        logits = self.logits(wave).float()
+        return self.scored(self.logits(self.readings[0](wave)).float())
+
+    def scored(self, logits: Tensor) -> Tensor:
+        """Logits (B, 2) -> scores (B,)."""
         return logits[:, 1] - logits[:, 0]
 
-    def logits(self, wave: Tensor) -> Tensor:
-        """(B, N) -> (B, 2): spoof, bona fide."""
-        hidden, _ = self.backbone(wave)
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Last hidden state (B, T, D) -> (B, 2): spoof, bona fide."""
         attention = torch.softmax(self.attention_weights_layer(hidden), dim=1)  # (B, T, 1)
         logits: Tensor = self.classifier((attention * hidden).sum(1))
         return logits
@@ -76,19 +68,8 @@ class TwoStageXLSR(BackboneDetector):
         Raises:
             UsageError: no such stage.
         """
-        if stage not in STAGES:
-            raise unknown("stage of two-stage XLS-R", stage, STAGES)
+        check_stage(type(self).__name__, stage, self.stages)
         groups: dict[str, list[nn.Module]] = {"head": [self.attention_weights_layer, self.classifier]}
         if stage == "fine-tuning":
             groups["encoder"] = list(self.backbone.encoder.layers[-TUNED_BLOCKS:])
         return groups
-
-    def loss(self, stage: str, wave: Tensor, labels: Tensor, *, class_weights: Sequence[float] | Tensor) -> Tensor:
-        """Cross-entropy, the mean over a batch weighted by class; the same in both stages.
-
-        Args:
-            wave: (B, N) as in `forward`. labels: (B,), 1 = bona fide, 0 = spoof.
-            class_weights: of spoof and bona fide, see `balanced_weights`.
-        """
-        logits = self.logits(wave)
-        return functional.cross_entropy(logits, labels.long(), torch.as_tensor(class_weights).to(logits))

@@ -217,7 +217,8 @@ class Reading:
     def __call__(self, wave: Tensor) -> Tensor:
         """(B, N) float32 at 16 kHz, rows of one length, -> (B, T, D)."""
         if self.layers is None:
-            return self.backbone(wave)[0]
+            hidden: Tensor = self.backbone(wave)[0]
+            return hidden
         first, last = self.layers
         chosen = itertools.islice(self.backbone.blocks(wave), first, last + 1)
         return functools.reduce(torch.add, chosen) / (last - first + 1)

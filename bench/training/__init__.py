@@ -64,6 +64,7 @@ def recipe_key(card: DetectorCard, materials: Materials) -> str:
         "version": model_version(card.model, card.name),
         "audio": card.audio.model_dump(),
         "recipe": recipe.model_dump(mode="json", exclude={"start"}),
+        "stages": list(recipe.stages),  # in their order, which the sorted keys do not tell
         "start": {part: found.sha256 if found else "random" for part, found in sorted(materials.start.items())},
         "lists": {name: [found.digest, found.files] for name, found in sorted(materials.lists.items())},
         "engine": ENGINE_VERSION,
@@ -139,6 +140,8 @@ def _claimed(folder: Path) -> Iterator[None]:
         lock = (folder / ".lock").open("wb")
     with lock:
         claim(lock, folder, StoreError, "another process trains these weights")
+        for left in folder.glob(".*.part"):  # of a training that was killed while it wrote
+            left.unlink(missing_ok=True)
         try:
             yield
         finally:

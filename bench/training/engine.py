@@ -21,7 +21,7 @@ import numpy as np
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
-from accelerate.utils import DistributedDataParallelKwargs
+from accelerate.utils import DistributedDataParallelKwargs, broadcast
 from torch import Tensor, nn
 
 from bench import metrics
@@ -31,7 +31,7 @@ from bench.progress import Display
 from bench.training.averaging import add_to_average, estimate_norms
 from bench.training.inputs import Feed, Inputs, Setting
 from bench.training.loading import derived, shuffled
-from bench.training.objective import Objective, optimiser, trained_modules
+from bench.training.objective import Objective, explained, optimiser, trained_modules
 from bench.training.schedule import Course, Progress, learning_rate
 from bench.training.state import (
     learned_names,
@@ -75,18 +75,21 @@ class StageTraining:
         self._trained = [module for modules in groups.values() for module in modules]
         self.learned = self.learned_by(detector, setting.name, before)
         self.precision = "fp32" if device == "cpu" and self.stage.precision == "fp16" else self.stage.precision
-        AcceleratorState._reset_state(
-            reset_partial_state=False
-        )  # a stage may have another precision than the one before
+        # A stage may have another precision than the one before, and a training another device.
+        AcceleratorState._reset_state(reset_partial_state=not torch.distributed.is_initialized())
         self._accelerator = Accelerator(
             cpu=device == "cpu",
             mixed_precision="no" if self.precision == "fp32" else self.precision,
             kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)],
         )
+        # fp32 is the reference, here as in scoring: no TF32 in convolutions or products.
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cuda.matmul.allow_tf32 = False
         self.main = self._accelerator.is_main_process
         self._rates = {name: _two(self.stage.learning_rate[name]) for name in groups}
-        objective = Objective(detector, setting.name, setting.options).to(self._accelerator.device)
-        adam = optimiser(self.stage.optimiser, groups)
+        # Validation is what scoring will be, in full precision, whatever the precision of training.
+        self._validated = Objective(detector, setting.name, setting.options).to(self._accelerator.device)
+        objective, adam = Objective(detector, setting.name, setting.options), optimiser(self.stage.optimiser, groups)
         self._objective, self._optimiser = self._accelerator.prepare(objective, adam)
         self._feed = Feed(setting, self._accelerator.device, workers)
         self._progress = Progress()
@@ -109,16 +112,17 @@ class StageTraining:
         return [rows for rows in found if len(rows) >= self._accelerator.num_processes]
 
     def _count_steps(self) -> int:
-        """Optimiser steps of the whole stage, as far as no patience ends it; batches by length are those of epoch 0."""
-        epoch = len(self._rows(0))
-        if not epoch:
+        """Optimiser steps of the whole stage, as far as no patience ends it."""
+        by_length = self.stage.batch_seconds is not None  # then epochs differ
+        epochs = [len(self._rows(epoch)) for epoch in range(self.stage.epochs if by_length else 1)]
+        if not min(epochs):
             size = self.stage.batch_size or self._accelerator.num_processes
             raise DataError(
                 f"{len(self.setting.training.trials)} training trials do not fill a batch of {size}",
                 where=f"stage {self.setting.name}",
                 remedy="give the stage more trials, or a smaller `batch_size`",
             )
-        steps = self.stage.epochs * epoch
+        steps = sum(epochs) if by_length else self.stage.epochs * epochs[0]
         return steps if self.stage.steps is None else min(steps, self.stage.steps)
 
     def _restore(self, place: Path) -> None:
@@ -212,13 +216,15 @@ class StageTraining:
         pending: list[tuple[Tensor, int]] = []
         on_gpu = self._accelerator.device.type == "cuda"
         for passes, count in self._batches(rows):
-            pending.append((self._step(passes), count))
+            pending.append((self._step(passes, count), count))
             at.step, at.batch = at.step + 1, at.batch + 1
             display.advance(count)
             last = at.batch == len(rows) or at.step == self._steps
             validate = last if every is None else at.step % every == 0 or at.step == self._steps
-            save = time.perf_counter() - self._saved > SAVE_SECONDS
-            if validate or save or last or not on_gpu or at.step % CHECK_STEPS == 0 or at.step % point == 0:
+            look = validate or last or not on_gpu or at.step % CHECK_STEPS == 0 or at.step % point == 0
+            # Clocks differ between processes, and to look is something that they do together.
+            save = look and time.perf_counter() - self._saved > SAVE_SECONDS
+            if look:
                 self._take(pending, point)
             at.seconds = time.perf_counter() - started
             if last:
@@ -241,8 +247,8 @@ class StageTraining:
         for pieces, whole in zip(passes, left, strict=True):
             yield [next(loaded) for _ in pieces], len(whole)
 
-    def _step(self, passes: list[Inputs]) -> Tensor:
-        """One optimiser step; the loss of its rows, the mean over its passes."""
+    def _step(self, passes: list[Inputs], count: int) -> Tensor:
+        """One optimiser step over so many rows of all processes; its loss, whose mean over the processes is theirs."""
         at, setting = self._progress, self.setting
         for group, (first, last) in zip(self._optimiser.param_groups, self._rates.values(), strict=True):
             declined = at.course.declined
@@ -250,12 +256,14 @@ class StageTraining:
         for module in self._trained:
             module.train()
         total = torch.zeros((), device=self._accelerator.device)
-        rows = sum(len(inputs.labels) for inputs in passes)
+        copies = 2 if setting.training.double else 1
+        share = copies * count / self._accelerator.num_processes  # a process may have a row more or less
         for number, inputs in enumerate(passes):
             torch.manual_seed(derived(setting.seed, setting.name, at.step, number, self._accelerator.process_index))
             alone = number + 1 < len(passes)
-            with self._accelerator.no_sync(self._objective) if alone else contextlib.nullcontext():
-                loss = self._passed(inputs).value * (len(inputs.labels) / rows)
+            together = self._accelerator.no_sync(self._objective) if alone else contextlib.nullcontext()
+            with together, explained(setting.name, len(inputs.labels)):
+                loss = _passed(self._objective, inputs).value * (len(inputs.labels) / share)
                 self._accelerator.backward(loss)
             total = total + loss.detach()
         if self.stage.clip_norm is not None:
@@ -263,17 +271,6 @@ class StageTraining:
         self._optimiser.step()
         self._optimiser.zero_grad(set_to_none=True)
         return total
-
-    def _passed(self, inputs: Inputs) -> Loss:
-        try:
-            found: Loss = self._objective(inputs.tensors, inputs.labels, read=inputs.read)
-        except torch.OutOfMemoryError as error:
-            raise ScoringError(
-                f"{len(inputs.labels)} utterances do not fit into memory in one forward pass",
-                where=f"stage {self.setting.name}",
-                remedy="raise `accumulate` of the stage in a card that extends this one; the last state is kept",
-            ) from error
-        return found
 
     def _take(self, pending: list[tuple[Tensor, int]], point: int) -> None:
         """Look at the losses of the last steps: into the sums and the curve, or an error."""
@@ -305,7 +302,14 @@ class StageTraining:
         validation_loss, eer = self._validation() if self.setting.validation is not None else (None, None)
         told = {"training loss": training_loss, "validation loss": validation_loss, "validation EER": eer}
         value = told[stage.monitor]
-        assert value is not None, "the recipe was checked"
+        if value is None:
+            raise ScoringError(
+                f"the loss tells no scores, and the stage watches the {stage.monitor}",
+                where=f"stage {self.setting.name}",
+                remedy="let it watch the validation loss",
+            )
+        # Two GPUs may differ in the last bit: all processes go by the value of the main one, or they would part.
+        value = float(broadcast(torch.tensor(value, dtype=torch.float64, device=self._accelerator.device)))
         best = at.course.add(value, ties=stage.ties)
         at.curve.append(
             {
@@ -341,21 +345,23 @@ class StageTraining:
         setting = self.setting
         assert setting.validation is not None, "called with one"
         self._detector.eval()
-        total, scores = 0.0, np.full(len(setting.validation.trials), np.nan)
         labels = is_bonafide(setting.validation.trials)
+        total, scores, scored = 0.0, np.zeros(len(labels)), False
         for inputs in self._feed.validation():
-            found = self._passed(inputs)
+            with explained(setting.name, len(inputs.labels)):
+                found = _passed(self._validated, inputs)
             total += float(found.value) * len(inputs.rows)
             if found.scores is not None:
-                scores[inputs.rows] = found.scores.double().cpu().numpy()
+                scores[inputs.rows], scored = found.scores.double().cpu().numpy(), True
         loss = total / len(labels)
-        if not math.isfinite(loss):
+        if not math.isfinite(loss) or not np.isfinite(scores).all():
+            what = "score" if math.isfinite(loss) else "loss"
             raise ScoringError(
-                f"the validation loss behind step {self._progress.step:,} is {loss}",
+                f"a validation {what} behind step {self._progress.step:,} is not finite",
                 where=f"stage {setting.name}",
                 remedy=f"the last good state is kept in {self._folder}; lower the learning rate",
             )
-        if np.isnan(scores).any() or labels.all() or not labels.any():
+        if not scored or labels.all() or not labels.any():
             return loss, None
         return loss, metrics.eer(scores, labels).eer
 
@@ -364,6 +370,7 @@ class StageTraining:
     def _finish(self) -> None:
         """The weights that the stage keeps into the detector; those at its end, where they are others, into a file."""
         self._accelerator.wait_for_everyone()
+        self._detector.eval()
         course, last = self._progress.course, self._folder / LAST_FILE
         if self.main and (self.stage.keep == "last" or (self.stage.keep == "best" and not course.since)):
             last.unlink(missing_ok=True)
@@ -373,8 +380,10 @@ class StageTraining:
             self._put(read_tensors(self._folder / BEST_FILE)[0])
         elif self.stage.keep == "average":
             self._put(self._average)
-            estimate_norms(self._trained, (self._passed(inputs) for inputs in self._feed.training(self._rows(0), 0)))
-        self._detector.eval()
+            inputs = self._feed.training(self._rows(0), 0)
+            estimate_norms(self._trained, (_passed(self._validated, batch) for batch in inputs))
+            self._detector.eval()
+        self._accelerator.wait_for_everyone()  # the main process will remove what the others have just read
 
     def _record(self, seconds: float) -> dict[str, Any]:
         at, setting = self._progress, self.setting
@@ -395,6 +404,11 @@ class StageTraining:
             "losses": at.losses,
             "seconds": seconds,
         }
+
+
+def _passed(objective: nn.Module, inputs: Inputs) -> Loss:
+    found: Loss = objective(inputs.tensors, inputs.labels, read=inputs.read)
+    return found
 
 
 def _two(rate: float | tuple[float, float]) -> tuple[float, float]:

@@ -18,7 +18,8 @@ from bench.corpora import Dataset
 from bench.errors import BenchError
 from bench.progress import Display
 from bench.scoring import build_model
-from bench.trials import is_bonafide
+from bench.training.loading import derived
+from bench.trials import is_bonafide, spans
 
 
 class Utterances:
@@ -30,13 +31,14 @@ class Utterances:
 
     def __init__(self, dataset: Dataset, recipe: AudioRecipe, progress: Callable[[int], None]) -> None:
         self._paths = dataset.trials["path"].tolist()
+        self._spans = spans(dataset.trials)
         self._labels = is_bonafide(dataset.trials).tolist()
         self._recipe = recipe
         self._progress = progress
 
     def __iter__(self) -> Iterator[tuple[torch.Tensor, int]]:
-        for path, label in zip(self._paths, self._labels, strict=True):
-            yield torch.from_numpy(audio.prepare(path, self._recipe).wave), label
+        for path, span, label in zip(self._paths, self._spans, self._labels, strict=True):
+            yield torch.from_numpy(audio.prepare(path, self._recipe, span).wave), label
             self._progress(1)
 
 
@@ -47,15 +49,17 @@ def fitted(card: DetectorCard, recipe: Recipe, dataset: Dataset, display: Displa
         BenchError: the data cannot be trained on, or `fit`, maybe a user's own code, failed: then with its exception as
             the cause.
     """
-    model = build_model(card.model, card.arguments, card.name)
-    fit: Any = model.fit
     display.begin(f"training {card.name} on {dataset.name}", len(dataset.trials))
     try:
-        fit(Utterances(dataset, card.audio, display.advance), recipe.seed, **recipe.arguments)
+        with torch.random.fork_rng():
+            torch.manual_seed(derived(recipe.seed, "initial weights"))
+            model: Any = build_model(card.model, card.arguments, card.name)
+            model.fit(Utterances(dataset, card.audio, display.advance), recipe.seed, **recipe.arguments)
     except BenchError:
         raise
     except Exception as error:  # a defect of a user's own code blocks its detector, not the run
         raise BenchError(f"{type(error).__name__}: {error}", where=f"`fit` of {card.model}") from error
     finally:
         display.end()
-    return model
+    trained: nn.Module = model
+    return trained

@@ -24,7 +24,7 @@ class Setting:
 
     number: of the stage in the recipe, from 0. options: of the loss, as numbers. training, validation: clips and how
     their lists are called. features: the inputs of every row where the encoders are frozen and kept on disk.
-    seconds: of each training file, where batches are made by length.
+    seconds: of the clip of each training file, where batches are made by length.
     """
 
     name: str

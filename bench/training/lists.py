@@ -86,12 +86,12 @@ def _draw(source: Source, dataset: Dataset, seed: int) -> pd.DataFrame:
     if table.empty:
         wanted = ", ".join(f"{column} {value}" for column, value in source.where.items())
         raise DataError(f"{dataset.name} has no trial of {wanted}", remedy="correct `where` in the recipe")
+    if source.stratify is not None and source.stratify not in table:
+        raise unknown(f"column of {dataset.name}", source.stratify, table.columns.tolist())
     if source.trials is None or source.trials >= len(table):
         return table
     if source.stratify is None:
         return table.iloc[_chosen(len(table), source.trials, derived(seed, "draw", dataset.name))]
-    if source.stratify not in table:
-        raise unknown(f"column of {dataset.name}", source.stratify, table.columns.tolist())
     share = source.trials / len(table)
     kept: list[int] = []
     values = table[source.stratify].to_numpy()

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader, Dataset
 from bench import audio
 from bench.augmentation import Augment
 from bench.cards import AudioRecipe
-from bench.errors import DataError
+from bench.errors import BenchError, DataError
 from bench.recipes import Pieces, Stage
 from bench.trials import is_bonafide, span
 
@@ -102,8 +102,8 @@ class Clips:
         return wave[start : start + samples]
 
 
-class _Batches(Dataset[Batch]):
-    """Whole batches, decoded in whatever process asks for them."""
+class _Batches(Dataset[Batch | BenchError]):
+    """Whole batches, decoded in whatever process asks for them, or why one cannot be."""
 
     def __init__(self, clips: Clips, batches: Sequence[np.ndarray]) -> None:
         self._clips, self._batches = clips, batches
@@ -112,7 +112,13 @@ class _Batches(Dataset[Batch]):
     def __len__(self) -> int:
         return len(self._batches)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> Batch | BenchError:
+        try:
+            return self._batch(index)
+        except BenchError as error:  # raised in a worker, it would arrive as one text with the worker's traceback
+            return error
+
+    def _batch(self, index: int) -> Batch:
         found = [(row, *clip) for row in self._batches[index] for clip in self._clips.clips(row)]
         rows = np.array([row for row, _, _ in found])
         wave = np.zeros((len(found), max(len(clip) for _, clip, _ in found)), dtype=np.float32)
@@ -143,9 +149,12 @@ def batches(
         pin_memory=pin,
     )
     try:
-        yield from loader
+        for found in loader:
+            if isinstance(found, BenchError):
+                raise found
+            yield found
     except RuntimeError as error:  # torch has no class of its own for a worker that died
-        if "DataLoader worker" not in str(error):
+        if "DataLoader worker (pid" not in str(error):
             raise
         remedy = "memory or shared memory (/dev/shm) may have run out: run again with --workers 0"
         raise DataError(f"decoding ended: {error}", remedy=remedy) from error
@@ -176,13 +185,14 @@ def shuffled(stage: Stage, seconds: np.ndarray | None, count: int, draw: tuple[o
     return _by_length(seconds, stage.batch_seconds, generator)
 
 
-BUCKETS = 20  # of like durations, from each of which batches are made: AntiDeepfake's number
+BUCKETS = 20  # of like durations at most, from each of which batches are made: AntiDeepfake's number
 
 
 def _by_length(seconds: np.ndarray, most: float, generator: np.random.Generator) -> list[np.ndarray]:
     """Batches of at most `most` seconds of padded audio, of files of like length, in random order."""
     found: list[np.ndarray] = []
-    for bucket in np.array_split(np.argsort(seconds, kind="stable"), BUCKETS):
+    buckets = max(min(int(seconds.sum() / most), BUCKETS), 1)  # of a short list fewer, or they would not fill a batch
+    for bucket in np.array_split(np.argsort(seconds, kind="stable"), buckets):
         rows: list[int] = []
         longest = 0.0
         for row in generator.permutation(bucket):

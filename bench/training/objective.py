@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from bench.errors import ScoringError
 from bench.models import Loss
 from bench.recipes import Optimiser
 
@@ -36,6 +37,24 @@ def _reading(reading: Any, wave: Tensor) -> Tensor:
     with contextlib.nullcontext() if learns(reading.backbone) else torch.no_grad():
         found: Tensor = reading(wave)
         return found
+
+
+@contextlib.contextmanager
+def explained(stage: str, rows: int) -> Iterator[None]:
+    """What goes wrong in a pass over so many rows, as a ScoringError where the recipe can help."""
+    where, card = f"stage {stage}", "in a card that extends this one"
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        what = f"{rows} utterances do not fit into memory in one forward pass"
+        remedy = f"raise `accumulate` of the stage {card}; the last state is kept"
+        raise ScoringError(what, where=where, remedy=remedy) from error
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        what = "a batch norm of the detector cannot learn from a batch of one utterance"
+        remedy = f"leave it out with `drop_last: true`, or change `batch_size` or `accumulate` of the stage, {card}"
+        raise ScoringError(what, where=where, remedy=remedy) from error
 
 
 def learns(module: nn.Module) -> bool:

@@ -6,12 +6,14 @@ from them. `train.log` has a line a validation.
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from accelerate import PartialState
 from torch import nn
@@ -25,6 +27,7 @@ from bench.models.objective import balanced_weights
 from bench.progress import Display
 from bench.recipes import Stage
 from bench.scoring import build_model, durations, resolve_model
+from bench.store import explained
 from bench.training.engine import STATE_FILE, StageTraining
 from bench.training.features import Features, constant, kept
 from bench.training.inputs import Setting
@@ -88,7 +91,7 @@ def initial(card: DetectorCard, recipe: Recipe, start: Mapping[str, Checkpoint |
     Args:
         start: by part, None for random weights.
     Raises:
-        CardError: no such part, or a part without weights.
+        CardError: no such part, a part without weights, or a stage that the detector does not have like this.
         WeightsError: weights that do not fit.
     """
     where = f"detector card {card.name}"
@@ -103,17 +106,36 @@ def initial(card: DetectorCard, recipe: Recipe, start: Mapping[str, Checkpoint |
         except AttributeError:
             raise CardError(f"`recipe.start`: {card.model} has no part {name!r}", where=where) from None
         if checkpoint is not None:
-            weights.load_into(
-                part, tensors if name == WHOLE and tensors else weights.read(checkpoint.path), checkpoint.path
-            )
-        elif callable(initialise := getattr(part, "initialise", None)):
-            initialise(derived(recipe.seed, "initial weights", name))
-        else:
-            raise CardError(f"`recipe.start`: {name} cannot be `random`: only a backbone can", where=where)
+            read = tensors if name == WHOLE and tensors is not None else weights.read(checkpoint.path)
+            weights.load_into(part, read, checkpoint.path)
+            continue
+        for inner, module in part.named_modules(prefix=name):
+            if callable(initialise := getattr(module, "initialise", None)):  # a backbone has no weights of its own
+                initialise(derived(recipe.seed, "initial weights", inner))
     if lacking := [name for name, parameter in model.named_parameters() if parameter.is_meta]:
         remedy = "name a checkpoint, or `random`, for each backbone"
         raise CardError(f"`recipe.start` gives no weights for {lacking[0]}", where=where, remedy=remedy)
+    for name, stage in recipe.stages.items():
+        _check_stage(model, name, stage, where)
     return model
+
+
+def _check_stage(model: Any, name: str, stage: Stage, where: str) -> None:
+    """Raises CardError for what the detector does not have in a stage: now, and not hours later when its turn comes."""
+    groups = trained_modules(model, name)
+    if groups.keys() != stage.learning_rate.keys():
+        raise CardError(
+            f"stage `{name}` trains {', '.join(groups)}, and has a learning rate for {', '.join(stage.learning_rate)}",
+            where=where,
+            remedy="give each of these groups its `learning_rate`, and no other",
+        )
+    try:
+        inspect.signature(model.loss).bind(name, (), None, **stage.loss)
+    except TypeError as error:
+        raise CardError(f"stage `{name}` does not take these options of its `loss`: {error}", where=where) from None
+    if name in getattr(model, "one_class", ()) and stage.monitor == "validation EER":
+        remedy = "let it watch the `validation loss`"
+        raise CardError(f"stage `{name}` tells no classes, so it has no EER to watch", where=where, remedy=remedy)
 
 
 def trained(
@@ -146,6 +168,8 @@ def trained(
                 model, setting, before=before, done=done, folder=folder, device=setup.device, workers=setup.workers
             )
             done.append(training.run(setup.display, _Log(folder / LOG_FILE, setup.display, training.main)))
+            for features in filter(None, (setting.features, setting.validation_features)):
+                features.close()  # the next stage may need their room
             before = training.learned
             if number + 1 < len(recipe.stages):
                 training.save_end()
@@ -161,7 +185,7 @@ class _Log:
     def __call__(self, line: str) -> None:
         if self._main:
             self._display.note(line)
-            with self._place.open("a", encoding="utf-8") as file:
+            with explained(self._place), self._place.open("a", encoding="utf-8") as file:
                 file.write(f"{datetime.now(UTC).isoformat(timespec='seconds')} {line}\n")
 
 
@@ -194,8 +218,18 @@ def _setting(
         validation_features=None
         if validation is None or lists.validation is None or validation.augment is not None
         else features.of(validation, lists.validation),
-        seconds=durations(lists.training.trials) if by_length else None,
+        seconds=_clip_seconds(training) if by_length else None,
     )
+
+
+def _clip_seconds(clips: Clips) -> np.ndarray:
+    """How long the clip of each file is at most."""
+    if clips.recipe.samples is not None:
+        return np.full(len(clips.trials), clips.recipe.samples / clips.recipe.rate)
+    seconds = durations(clips.trials)
+    if clips.pieces is not None:
+        seconds[seconds > clips.pieces.longest] = clips.pieces.seconds[1]
+    return seconds
 
 
 def stage_clips(
@@ -249,4 +283,5 @@ class _Kept:
                 device=torch.device(setup.device),
                 workers=setup.workers,
                 display=setup.display,
+                name=found.name,
             )

@@ -66,7 +66,8 @@ def _seconds(timed: _Timed, stage: Stage, lists: StageLists, steps: int, utteran
         # The encoder hears both lists once; what is left of an epoch is the difference.
         return evaluation * (len(lists.training.trials) + watched) + max(training - evaluation, 0.0) * utterances
     copies = 2 if stage.augmentation is not None and stage.augmentation.keep_original else 1
-    validations = stage.epochs if stage.validate_every is None else steps / stage.validate_every
+    epochs = math.ceil(utterances / len(lists.training.trials))
+    validations = epochs if stage.validate_every is None else steps / stage.validate_every
     return training * utterances * copies + evaluation * watched * validations
 
 
@@ -106,7 +107,7 @@ class _Timed:
         return found
 
     def _step(self) -> None:
-        self._loss().backward()
+        torch.autograd.backward(self._loss())
         self._model.zero_grad(set_to_none=True)
 
     def _seconds_a_clip(self, call: Callable[[], object]) -> float:

@@ -113,6 +113,17 @@ def test_missing_audio_gives_row_numbers(lay: Lay) -> None:
     assert corpora.missing_audio(table) == [0, 2]
 
 
+def test_the_fingerprint_tells_pieces_apart(lay: Lay) -> None:
+    """The same id and the same file may stand for another piece; lists without pieces have the files' alone."""
+    path = f"{lay({'a.wav': 'x'})}/a.wav"
+    table = pd.DataFrame({"trial": ["t"], "path": [path], "label": ["spoof"]})
+    stat = Path(path).stat()
+    assert corpora.fingerprint(table) == hashlib.sha256(f"{path}\t1\t{stat.st_mtime_ns}\n".encode()).hexdigest()
+    pieces = [("", "4"), ("4", ""), ("4", "8"), ("", "")]
+    tables = [table.assign(start=start, stop=stop) for start, stop in pieces] + [table]
+    assert len({corpora.fingerprint(found) for found in tables}) == len(tables)
+
+
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_shipped_card_adds_up(name: str) -> None:
     """Its counts sum, its reader takes its arguments, and it is listed unless it is another's sibling."""

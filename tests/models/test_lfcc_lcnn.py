@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.fft import dct
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional
 
 from bench import weights
@@ -228,3 +229,59 @@ def test_trains() -> None:
         *(f"{side}_{kind}" for side in ("input", "output") for kind in ("mean", "std")),
         *(f"m_frontend.0.{name}" for name in ("lfcc_fb", "l_dct.weight", "window")),
     }
+
+
+def without_dropout() -> LfccLcnn:
+    torch.manual_seed(0)
+    network = LfccLcnn().train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0
+    return network
+
+
+def padded(*names: str, zeros: int = 0) -> tuple[Tensor, Tensor]:
+    clips = [torch.from_numpy(CLIPS[name]).float() for name in names]
+    lengths = torch.tensor([len(clip) for clip in clips])
+    return functional.pad(nn.utils.rnn.pad_sequence(clips, batch_first=True), (0, zeros)), lengths
+
+
+def test_files_of_a_batch_are_normed_together() -> None:
+    """In training a batch norm sees the real values of all files, of whatever length, and no padding."""
+    network = without_dropout()
+    names = ("noise", "loud noise", "shortest", "sine", "loud noise")
+    reference = copy.deepcopy(network)
+    layers = reference.m_transform[0]
+    assert isinstance(layers, nn.Sequential)
+    with torch.no_grad():
+        found = network(*padded(*names))
+        maps = [layers[:5](reference.m_frontend[0](padded(name)[0])[:, None]) for name in names]
+        values = torch.cat([x[0].flatten(1) for x in maps], dim=1).double().numpy()
+        further = network.train()(*padded(*names, zeros=777))
+    state = network.m_transform[0].get_submodule("5").state_dict()
+    share = 1 - 0.9**2  # of the statistics that two equal batches have replaced
+    np.testing.assert_allclose(state["running_mean"], share * values.mean(1), rtol=0, atol=1e-5)
+    np.testing.assert_allclose(state["running_var"], 1 - share + share * values.var(1, ddof=1), rtol=1e-5)
+    torch.testing.assert_close(further, found, rtol=0, atol=1e-6)
+    torch.testing.assert_close(found[4], found[1], rtol=0, atol=1e-6)
+
+
+def test_files_of_one_length_are_trained_as_a_plain_batch() -> None:
+    """Logits and gradients are those of the layers one after the other on the whole batch."""
+    network = without_dropout()
+    wave, lengths = padded("noise", "sine", "burst")
+    plain = copy.deepcopy(network)
+    network(wave, lengths).square().sum().backward()
+    maps = plain.m_transform[0](plain.m_frontend[0](wave)[:, None])
+    frames = maps.transpose(1, 2).flatten(2)
+    plain.m_output_act[0]((plain.m_before_pooling[0](frames) + frames).mean(1)).square().sum().backward()
+    for name, value in plain.named_parameters():
+        torch.testing.assert_close(network.get_parameter(name).grad, value.grad, rtol=1e-4, atol=1e-6, msg=name)
+
+
+def test_the_front_end_stays_in_float32() -> None:
+    """Under autocast the cepstra are what they are without: half precision would overflow on loud files."""
+    wave = torch.from_numpy(CLIPS["loud noise"][None]).float()
+    with torch.autocast("cpu", torch.float16):
+        found = LFCC()(wave)
+    assert torch.equal(found, LFCC()(wave))

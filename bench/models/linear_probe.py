@@ -1,0 +1,61 @@
+"""A linear probe of a self-supervised encoder: what its last hidden state alone tells of bona fide and spoof.
+
+The encoder stays as it was pre-trained; the mean of its last hidden state over time goes through one linear layer, all
+that is trained. It is the head of AntiDeepfake (arXiv 2506.21090) without the fine-tuning, and the yardstick of what
+fine-tuning gains. No mask: encoder and mean see the zeros behind a short file, as in two-stage XLS-R, with which it
+shares the features that are kept on disk.
+
+Shapes: B rows, N samples, T frames, D width of the backbone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from torch import Tensor, nn
+
+from bench.models.objective import TwoLogits, check_stage
+from bench.models.wav2vec2 import BackboneDetector, Reading
+
+
+class LinearProbe(TwoLogits, BackboneDetector):
+    """Waveform of zero mean and unit variance to the logit of bona fide minus the logit of spoof.
+
+    Args:
+        backbone: see `wav2vec2.Backbone`.
+    """
+
+    version = 1
+    stages = ("head",)
+
+    def __init__(self, backbone: str | Mapping[str, Any]) -> None:
+        super().__init__(backbone)
+        self.linear = nn.Linear(self.backbone.architecture.width, 2)
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """The last hidden state."""
+        return (Reading(self.backbone),)
+
+    def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        """(B, N) at 16 kHz, zero behind the end of a file, -> scores (B,). `lengths` is not used, see above."""
+        return self.scored(self.logits(self.readings[0](wave)).float())
+
+    def scored(self, logits: Tensor) -> Tensor:
+        """Logits (B, 2) -> scores (B,)."""
+        return logits[:, 1] - logits[:, 0]
+
+    def logits(self, hidden: Tensor) -> Tensor:
+        """Last hidden state (B, T, D) -> (B, 2): spoof, bona fide."""
+        logits: Tensor = self.linear(hidden.mean(1))
+        return logits
+
+    def trainable(self, stage: str) -> dict[str, list[nn.Module]]:
+        """What the one stage, `head`, trains: the linear layer.
+
+        Raises:
+            UsageError: no such stage.
+        """
+        check_stage(type(self).__name__, stage, self.stages)
+        return {"head": [self.linear]}
