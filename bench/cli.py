@@ -172,8 +172,10 @@ def train(names: Sequence[str], dry_run: bool, **options: Any) -> None:
     """Carry out the recipes of detectors: names, globs, `all`.
 
     What is trained is left alone; a killed training goes on from its last state. The weights lie in the results folder,
-    where `bench run` finds them. On several GPUs: accelerate launch -m bench train NAME. Exit status 1 when a training
-    failed or something it needs is not here.
+    where `bench run` finds them. Exit status 1 when a training failed or something it needs is not here.
+
+    \b
+    accelerate launch -m bench train NAME     on several GPUs
     """
     from bench import trainings
 

@@ -162,17 +162,20 @@ class Schedule(Fields):
 
     warmup: steps, or below 1 the share of all steps, from 0 to the first value; then
     name:   `constant`; `linear`, `cosine` to the last value at the last step; `exponential`, by the factor `factor`
-            over all steps; `plateau`, times `factor` when the monitor has not improved.
+            over all steps; `step`, times `factor` after every `epochs` epochs (torch's StepLR).
     """
 
-    name: Literal["constant", "linear", "cosine", "exponential", "plateau"] = "constant"
+    name: Literal["constant", "linear", "cosine", "exponential", "step"] = "constant"
     warmup: float = Field(default=0, ge=0)
     factor: float | None = Field(default=None, gt=0, lt=1)
+    epochs: int | None = Field(default=None, ge=1)
 
     @model_validator(mode="after")
     def _factor_where_it_means_something(self) -> Schedule:
-        if (self.factor is None) == (self.name in ("exponential", "plateau")):
-            raise ValueError("`factor` goes with `exponential` and `plateau`, and only with them")
+        if (self.factor is None) == (self.name in ("exponential", "step")):
+            raise ValueError("`factor` goes with `exponential` and `step`, and only with them")
+        if (self.epochs is None) == (self.name == "step"):
+            raise ValueError("`epochs` goes with `step`, and only with it")
         return self
 
 

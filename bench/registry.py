@@ -52,7 +52,7 @@ class Registry(Generic[C]):
     """
 
     def __init__(self, kind: Literal["detectors", "datasets"], extra: Path | None, model: type[C]) -> None:
-        self.kind = kind
+        self.kind: Literal["detectors", "datasets"] = kind
         self._model: type[C] = model
         self._raw: dict[str, tuple[Path, dict[str, Any]]] = {}
         for file, raw in _read(shipped(kind)).items():
@@ -144,7 +144,7 @@ class Registry(Generic[C]):
             if pattern == "all":
                 names, explicit = [name for name, card in sorted(self.cards.items()) if card.listed], False
             elif any(symbol in pattern for symbol in "*?["):
-                names, explicit = fnmatch.filter(sorted(self._raw), pattern), False
+                names, explicit = self._globbed(fnmatch.filter(sorted(self._raw), pattern)), False
                 if not names:
                     raise UsageError(
                         f"no {self.kind.removesuffix('s')} fits {pattern!r}", remedy=f"see `bench list {self.kind}`"
@@ -158,8 +158,21 @@ class Registry(Generic[C]):
         return chosen
 
 
+    def _globbed(self, names: list[str]) -> list[str]:
+        """What a glob chooses of the names that fit it."""
+        return names
+
+
 class Detectors(Registry[DetectorCard]):
     """The detector cards, and one for any `hf:<organisation>/<model>` that is asked for by name."""
+
+    def _globbed(self, names: list[str]) -> list[str]:
+        """Without the unlisted ones that are trained here: `aasist*` must not begin hours of training unasked.
+
+        A glob that fits nothing else, e.g. `*-retrained`, means them.
+        """
+        cards = {name: self.cards[name] for name in names}
+        return [name for name, card in cards.items() if card.listed or card.recipe is None] or names
 
     def _made(self, name: str) -> dict[str, Any] | None:
         named = _HUB_NAME.fullmatch(name)

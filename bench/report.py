@@ -182,8 +182,8 @@ def _badges(result: Result) -> Iterable[Badge]:
             yield Badge("trained on another list", warning)
     elif weights and not weights.get("verified"):
         yield Badge("unverified weights", "no published hash to compare the checkpoint with")
-    for part in result.random_parts:
-        yield Badge(f"random {part}", f"the training of the {part} began with random weights: {PLUMBING}")
+    if parts := " and ".join(result.random_parts):
+        yield Badge(f"random {parts}", f"the training of {parts} began with random weights: {PLUMBING}")
     if manifest.get("imported"):
         yield Badge("imported", "the scores were made elsewhere; this harness did not run the detector")
 

@@ -111,7 +111,8 @@ class Result:
             told.append(f"{alone}{self.band.told}")
         elif self.seed != own:
             told.append(f"trained with seed {self.seed}, the card says {own}")
-        return [*filter(None, told), *(f"random {part}" for part in self.random_parts)]
+        told += [f"random {' and '.join(self.random_parts)}"] if self.random_parts else []
+        return list(filter(None, told))
 
     @property
     def caveat(self) -> str:

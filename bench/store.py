@@ -8,6 +8,7 @@
         scores.parquet   trial, score, extras..., seconds (duration of the audio), note; rows as in the trial list
         parts/           what a running or killed run has written so far
     results/weights/<detector>/<recipe key12>/       what training made
+    results/features/                                what frozen encoders gave in training
 
 Every file is written beside its place and renamed, so a reader never sees half of one, at any moment of a kill. Two
 runs on one store write parts of their own names and then the same final bytes. Names of datasets and detectors are

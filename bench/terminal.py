@@ -62,7 +62,7 @@ def print_plan(workspace: Workspace, planned: Sequence[Planned], as_json: bool) 
             wanted.setdefault(pair.card.name, {})[pair.seed] = None
     estimates = trainings.estimates(workspace, wanted)
     if as_json:
-        told = [estimate._asdict() for estimate in estimates]
+        told = [{"detector": one.detector, "seeds": one.seeds, "estimate": one.told} for one in estimates]
         print_json({"plan": [_plan_json(pair) for pair in planned], "trainings": told})
         return
     table = Table("detector", "dataset", "trials", "what happens", **PLAIN)

@@ -43,7 +43,7 @@ SMALL: Mapping[str, Mapping[str, Any]] = {
     },
     "lfcc_lcnn:LfccLcnn": {},
 }
-EPOCHS, BATCH, SECONDS = 2, 8, 20.0
+BATCH, SECONDS = 8, 20.0
 RATE = 1e-3  # at least, of the fastest group: a loss must fall within a few steps
 
 
@@ -58,13 +58,20 @@ def recipe_of(card: DetectorCard) -> Recipe:
 
 
 def tiny(
-    name: str, *, train: str = "demo-train", dev: str = "demo-dev", trials: int | None = None, **changes: Any
+    name: str,
+    *,
+    train: str = "demo-train",
+    dev: str = "demo-dev",
+    trials: int | None = None,
+    epochs: int = 2,
+    **changes: Any,
 ) -> dict[str, Any]:
     """The fields of the card `tiny-NAME`, which extends a shipped one.
 
     Args:
         train, dev: datasets; `train` is also what noise and room responses are taken from.
         trials: so many are drawn of each, in the proportion of the classes; all by default.
+        epochs: of each stage, unless its patience ends it.
         changes: fields, over the others as in a card that extends.
     """
     card = shipped()[name]
@@ -77,8 +84,8 @@ def tiny(
         "recipe": {
             "train": train,
             "dev": dev,
-            "start": dict.fromkeys(recipe.start, "random"),
-            "stages": {stage: _short(about, train, dev, trials) for stage, about in recipe.stages.items()},
+            "start": _random(recipe.start),
+            "stages": {stage: _short(about, train, dev, trials, epochs) for stage, about in recipe.stages.items()},
         },
         "trained_on": [train],
         "selected_on": [dev],
@@ -99,7 +106,12 @@ def real_speech(stage: Stage) -> bool:
     return bool(stage.train) and all(source.where.get("label") == "bonafide" for source in stage.train)
 
 
-def _short(stage: Stage, train: str, dev: str, trials: int | None) -> dict[str, Any]:
+def _random(start: Iterable[str]) -> dict[str, str | None]:
+    """Random weights for every part; where a checkpoint is of the whole detector, for its backbone."""
+    return {"detector": None, "backbone": "random"} if "detector" in start else dict.fromkeys(start, "random")
+
+
+def _short(stage: Stage, train: str, dev: str, trials: int | None, epochs: int) -> dict[str, Any]:
     """What is different in a stage; null is the shipped card's value taken away."""
     only = {"where": {"label": "bonafide"}} if real_speech(stage) else {}
     draw = {"trials": trials, "stratify": "label"} if trials else {}
@@ -108,7 +120,7 @@ def _short(stage: Stage, train: str, dev: str, trials: int | None) -> dict[str, 
     return {
         "train": [{"dataset": train, **only, **draw}],
         "validation": {"dataset": dev, **only, **draw},
-        "epochs": EPOCHS,
+        "epochs": epochs,
         "steps": None,
         "validate_every": None,
         "batch_size": stage.batch_size and min(stage.batch_size, BATCH),

@@ -1,4 +1,4 @@
-"""The public Python API: the four names of `bench`."""
+"""The public Python API: the names of `bench`."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def options(world: World, **more: Any) -> dict[str, Any]:
 
 
 def test_what_is_public() -> None:
-    """`bench` exports five names, each with a docstring, and importing it loads neither torch nor pandas."""
-    assert bench.__all__ == ["evaluate", "load_dataset", "load_detector", "run", "score"]
+    """`bench` exports six names, each with a docstring, and importing it loads neither torch nor pandas."""
+    assert bench.__all__ == ["evaluate", "load_dataset", "load_detector", "run", "score", "train"]
     assert all(getattr(bench, name).__doc__ for name in bench.__all__)
     code = "import sys, bench; print({'torch', 'pandas', 'sklearn'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -93,9 +93,10 @@ def test_load_detector(world: World) -> None:
     assert not network.training
     assert network([Facts("LA_E_1", None, None, None)]).shape == (1,)
     world.detector("trained", "Trainable", arguments={"log": str(world.log)}, recipe={"train": "d"})
-    with pytest.raises(Blocked, match="trained is not trained yet"):
+    with pytest.raises(Blocked, match=r"trained is not trained yet\n.*`bench train trained` trains it"):
         bench.load_detector("trained", **options(world))
-    bench.run("trained", "d", **options(world))
+    (made,) = bench.train("trained", **options(world))
+    assert (made.state, made.weights is not None and made.weights.is_file()) == ("trained", True)
     weight = bench.load_detector("trained", **options(world)).state_dict()["weight"]
     assert weight.item() == pytest.approx((1 + 3 + 5) / 3 / 32768)
 
@@ -117,6 +118,8 @@ def test_released_weights(shared: Path) -> None:
         (lambda given: bench.run("dett", "d", **given), "did you mean det"),
         (lambda given: bench.load_detector("aasist-x", **given), "did you mean aasist"),
         (lambda given: bench.load_dataset("it-w", **given), "did you mean itw"),
+        (lambda given: bench.train("dett", **given), "did you mean det"),
+        (lambda given: bench.run("det", "d", **given, train="always"), "`train` cannot be 'always'"),
         (lambda given: bench.run("det", "d", **given, datadir="x"), "no option is called 'datadir'\n.*data_root"),
         (lambda given: bench.run("det", "d", **{**given, "device": "tpu"}), "tpu"),
     ],

@@ -6,6 +6,7 @@ import json
 import math
 import os
 import pickle
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -19,7 +20,8 @@ import pytest
 import soundfile
 import torch
 
-from bench import cli, registry
+from bench import cli, registry, training
+from bench.errors import DataError
 from tests.tiny import World, files_below
 
 RATE = 16_000
@@ -317,7 +319,7 @@ def test_ctrl_c(world: World) -> None:
     arguments = ("-d", "det", "-s", "d", "--data-root", world.data, "--cards", world.cards, "--batch-size", 1)
     stopped = run(*arguments)
     assert stopped.exit_code == 130
-    assert "interrupted; what was scored so far is stored" in stopped.stderr
+    assert "interrupted; what was trained and scored so far is stored: run it again to go on" in stopped.stderr
     assert "Traceback" not in stopped.output
     assert cells()["det"]["status"] == "running"
     world.given()
@@ -505,6 +507,123 @@ def test_hostile_names_stay_inside_the_results(own: Own, tmp_path: Path, elsewhe
     assert set(tree(elsewhere / "site")) == {"index.html", "style.css"}
 
 
+# --- training ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trainable(world: World) -> tuple[object, ...]:
+    """A detector `det` that is trained on `train` with seed 3, and one whose corpus is not here; the places of all."""
+    world.dataset("train", range(11, 15))
+    world.dataset("gone", range(21, 25), audio=False)
+    world.dataset("d", range(8))
+    for name, train in (("det", "train"), ("lacking", "gone")):
+        recipe = {"train": train, "seed": 3}
+        world.detector(name, "Trainable", arguments={"log": str(world.log)}, recipe=recipe)
+    return ("--data-root", world.data, "--cards", world.cards, "--device", "cpu")
+
+
+def test_train_tells_where_the_weights_lie(trainable: tuple[object, ...]) -> None:
+    """A seed at a time, what is trained is left alone, and `run` finds it."""
+    first = bench("train", "det", *trainable)
+    assert first.exit_code == 0, first.output
+    assert in_order(first.stdout, "det (seed 3): trained\n", "results/weights/det/", "/model.safetensors")
+    assert "training det on train" in first.stderr
+    again = bench("train", "det", "--seeds", 2, *trainable)
+    assert in_order(again.stdout, "det (seed 3): trained before\n", "det (seed 4): trained\n")
+    plan = json.loads(run("-d", "det", "-s", "d", "--seeds", 3, "--dry-run", "--json", *trainable).stdout)
+    assert [(pair["seed"], pair["state"]) for pair in plan["plan"]] == [(3, "score"), (4, "score"), (5, "train")]
+    assert plan["trainings"] == [{"detector": "det", "seeds": [5], "estimate": "4 utterances, without a gradient"}]
+
+
+def test_a_training_that_cannot_be(trainable: tuple[object, ...], world: World) -> None:
+    """Blocked or failed is exit 1 with reason and remedy, and the others are trained; no recipe is exit 2."""
+    ran = bench("train", "lacking", "det", *trainable)
+    assert ran.exit_code == 1
+    assert in_order(
+        ran.stdout,
+        "det (seed 3): trained",
+        "lacking (seed 3): blocked: training lacking needs gone: 4 of 4 audio files are missing",
+        "remedy: get gone from its author",
+    )
+    arguments = {"log": str(world.log), "broken": True}
+    world.detector("broken", "Trainable", arguments=arguments, recipe={"train": "train"})
+    ran = bench("train", "broken", *trainable)
+    assert ran.exit_code == 1
+    assert "broken (seed 0): failed: ArithmeticError: the loss exploded" in ran.stdout
+    ran = bench("train", "random", *trainable)
+    assert ran.exit_code == 2
+    assert in_order(ran.stderr, "random is not trained here: it learns nothing", "detectors with a recipe: ", "det, ")
+
+
+def test_a_dry_run_of_training_writes_nothing(trainable: tuple[object, ...], elsewhere: Path) -> None:
+    """What would be trained, where the weights would lie, and about how long it takes; exit 1 where it is blocked."""
+    ran = bench("train", "det", "--dry-run", *trainable)
+    assert ran.exit_code == 0, ran.output
+    assert in_order(ran.stdout, "det (seed 3): to be trained\n", "results/weights/det/", "training det (seed 3): 4 ")
+    ran = bench("train", "l*,lfcc-gmm-demo", "--dry-run", *trainable)
+    assert ran.exit_code == 1
+    assert in_order(ran.stdout, "lfcc-gmm-demo (seed 0): to be trained, on a corpus that is made first", "lacking")
+    assert not list(elsewhere.iterdir())
+
+
+def test_seeds_make_one_row(trainable: tuple[object, ...]) -> None:
+    """`run --seeds` trains and scores each, the table has the mean; JSON has the cells; what is done is done."""
+    ran = run("-d", "det,random", "-s", "d", "--seeds", 3, *trainable)
+    assert ran.exit_code == 0, ran.output
+    (row,) = (line for line in ran.stdout.splitlines() if line.startswith("det "))
+    assert "complete: mean of 3 seeds, best " in row
+    cell = cells()["det"]
+    assert cell["band"]["seeds"] == [3, 4, 5]
+    assert f"{100 * cell['band']['eer']['mean']:.4f}" in row
+    assert next(one["eer"] for one in cell["band"]["cells"]) == cell["eer"]
+    again = run("-d", "det,random", "-s", "d", "--seeds", 3, *trainable)
+    assert "nothing to score: 4 of 4 cells were finished before" in again.stdout
+    assert run("-d", "det", "-s", "d", *trainable).exit_code == 0
+    assert cells()["det"]["band"] is None
+
+
+def test_a_lost_seed_is_told(trainable: tuple[object, ...]) -> None:
+    """The row stands for the seed that is shown, and says which one has no number."""
+    assert run("-d", "det", "-s", "d", "--seeds", 2, *trainable).exit_code == 0
+    _, second = (one["key"] for one in cells()["det"]["band"]["cells"])
+    shutil.rmtree(Path("results", "d", "det", second[:12]))
+    assert "complete: seed 3 alone, no mean of 2 seeds: seed 4 is blocked" in bench("show").stdout
+    assert run("-d", "det", "-s", "d", "--seeds", 2, *trainable).exit_code == 0
+    assert cells()["det"]["band"]["reason"] == ""
+
+
+def test_training_may_be_left_out(trainable: tuple[object, ...]) -> None:
+    """`--train never` names the command that trains."""
+    ran = run("-d", "det,random", "-s", "d", "--train", "never", *trainable)
+    assert ran.exit_code == 1
+    assert in_order(ran.stdout, "det on d: blocked: det is not trained yet", "remedy: `bench train det` trains it")
+    assert "training" not in ran.stderr
+
+
+def test_the_limit_of_kept_features(trainable: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """`--feature-cache` is in GB; 0 keeps none; less is wrong usage."""
+    limits: list[int] = []
+
+    def fake(*_: object, feature_limit: int, **__: object) -> Path:
+        limits.append(feature_limit)
+        raise DataError("not today")
+
+    monkeypatch.setattr(training, "train", fake)
+    for given in ((), ("--feature-cache", 0), ("--feature-cache", 1.5)):
+        assert bench("train", "det", *given, *trainable).exit_code == 1
+        assert run("-d", "det", "-s", "d", *given, *trainable).exit_code == 1
+    assert limits == [32_000_000_000] * 2 + [0] * 2 + [1_500_000_000] * 2
+    assert bench("train", "det", "--feature-cache", -1, *trainable).exit_code == 2
+
+
+def test_several_processes(trainable: tuple[object, ...], monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run under `accelerate launch` is wrong usage and says what is meant."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    ran = run("-d", "random", "-s", "d", *trainable)
+    assert ran.exit_code == 2
+    assert in_order(ran.stderr, "scoring is for one process, these are 2", "accelerate launch -m bench train NAME")
+
+
 # --- looking without touching -----------------------------------------------------------------------------------------
 
 
@@ -522,7 +641,7 @@ def test_a_dry_run_writes_nothing(own: Own, elsewhere: Path) -> None:
     assert ("aasist", "mine", "6", "blocked (audio files missing: 1)") in rows
     assert in_order(ran.stdout, "aasist on mine: blocked: the weights", "remedy")
     plan = json.loads(own.run("--dry-run", "--json", "-s", "demo").stdout)["plan"]
-    keys = ["detector", "dataset", "trials", "state", "key", "missing_files", "reason", "remedy"]
+    keys = ["detector", "dataset", "seed", "trials", "state", "key", "missing_files", "reason", "remedy"]
     assert [list(pair) for pair in plan] == [keys, keys]
     assert {pair["dataset"]: (pair["state"], pair["trials"], pair["missing_files"]) for pair in plan} == {
         "demo": ("make", None, 0),
@@ -536,8 +655,8 @@ def test_listing_writes_nothing(world: World, elsewhere: Path) -> None:
     detectors, datasets = bench("list", "detectors"), bench("list", "datasets")
     assert (detectors.exit_code, datasets.exit_code) == (0, 0)
     assert in_order(detectors.stdout, "random", "ready", "aasist", "fetchable", "ssl-aasist-df", "blocked")
-    assert in_order(detectors.stdout, "the weights are not here", "remedy: `bench fetch detectors 'aasist*' ")
-    assert in_order(detectors.stdout, "ssl-aasist-df: the weights", "remedy: download", "antideepfake-* (14): notice: ")
+    assert in_order(detectors.stdout, "the weights are not here", "remedy: `bench fetch detectors aasist aasist-l ")
+    assert in_order(detectors.stdout, "ssl-aasist-df: the weights", "remedy: download", "antideepfake-* (14 of 17): ")
     assert in_order(
         datasets.stdout, "demo", "made by the first run", "itw", "missing", "itw: meta.csv", "deepfake-total"
     )
@@ -683,12 +802,15 @@ def test_demo(demo: tuple[Path, subprocess.CompletedProcess[str]]) -> None:
     assert ran.returncode == 0, ran.stderr
     table = [line.split() for line in ran.stdout.splitlines() if " demo " in line]
     eers = {fields[0]: float(fields[2]) for fields in table}
-    assert set(eers) == {"lfcc-gmm-demo", "probe-bandwidth", "probe-duration", "probe-silence", "random"}
+    probes = {"probe-bandwidth", "probe-duration", "probe-silence"}
+    assert set(eers) == {"lfcc-gmm-demo", "xlsr-sls-demo", "random"} | probes
     assert eers.pop("lfcc-gmm-demo") < min(eers.values()) - 10
     assert f"leaderboard: {folder / 'site' / 'index.html'}" in ran.stdout
     assert (folder / "site" / "index.html").is_file()
     assert {place.name for place in folder.iterdir()} == {"data", "results", "site"}
     assert "training lfcc-gmm-demo on demo-train" in ran.stderr
+    assert "training xlsr-sls-demo (seed " in ran.stderr
+    assert in_order(ran.stdout, "xlsr-sls-demo", "complete: random backbone", "two random layers")
     assert "\x1b" not in ran.stdout + ran.stderr, "no escape sequences outside a terminal"
 
 
@@ -700,7 +822,7 @@ def test_demo_again_is_done(
     monkeypatch.chdir(folder)
     again = bench("demo")
     assert again.exit_code == 0
-    assert "nothing to score: 5 of 5 cells were finished before" in again.stdout
+    assert "nothing to score: 6 of 6 cells were finished before" in again.stdout
     assert in_order(bench("list", "detectors").stdout, "lfcc-gmm-demo", "ready, trained here")
     assert in_order(bench("list", "datasets").stdout, "demo ", "ready, 180 trials")
 

@@ -102,17 +102,58 @@ def test_detectors_that_are_trained_here(world: World) -> None:
     assert detectors(world)["can"].state_text == "ready, trained here"
 
 
-def test_recipes_that_this_version_cannot_carry_out(world: World) -> None:
-    """A class without `fit` needs gradient training, so it is blocked; broken code is told with its error."""
+def test_recipes_that_cannot_be_carried_out(world: World) -> None:
+    """A class that does not offer what its recipe needs is blocked; broken code is told with its error."""
     world.dataset("calls", range(4))
     world.detector("deep", "Tiny", recipe={"train": "calls"})
     world.detector("typo", "tests.tiny:Tinny", recipe={"train": "calls"})
     found = detectors(world)
     assert (found["deep"].ready, found["deep"].state_text) == (False, "blocked")
-    assert found["deep"].reason == "its recipe needs gradient training, which this version does not have yet"
-    assert found["deep"].remedy == "make a card that extends it with `weights` of your own"
+    assert found["deep"].reason.startswith("tests.tiny:Tiny cannot be trained by this recipe: it has no `fit`")
+    assert found["deep"].remedy.startswith("give the card `weights`, ")
     assert found["typo"].state_text == "blocked"
     assert "tests.tiny:Tinny cannot be loaded: AttributeError" in found["typo"].reason
+
+
+def test_recipes_that_start_from_released_weights(world: World) -> None:
+    """Fetchable where these alone are missing and have an address; with them, or with random ones, trainable."""
+    world.dataset("calls", range(4))
+    parts = {"hosted": weights("hosted.pt", hub=HUB), "by-hand": weights("by-hand.pt")}
+    for name, start in {**parts, "scratch": "random"}.items():
+        recipe = {"train": "calls", "start": {"backbone": start}}
+        world.detector(name, "Trainable", arguments={"log": str(world.log)}, recipe=recipe)
+    found = detectors(world)
+    assert {name: found[name].state_text for name in ("hosted", "by-hand", "scratch")} == {
+        "hosted": "fetchable",
+        "by-hand": "blocked",
+        "scratch": "trainable on calls",
+    }
+    assert found["hosted"].remedy.startswith("`bench fetch detectors hosted`, or download hosted.pt from ")
+    assert found["by-hand"].reason.startswith("training by-hand: the weights by-hand.pt are not here")
+    (world.root / "weights").mkdir()
+    (world.root / "weights" / "hosted.pt").write_bytes(b"weights")
+    assert detectors(world)["hosted"].state_text == "trainable on calls"
+
+
+def test_a_recipe_is_told_with_what_it_trains_on(world: World) -> None:
+    """The lists of its stages in their order, each once; those that are watched or mixed in are left out."""
+    for number, name in enumerate(("calls", "more", "watched", "street")):
+        world.dataset(name, range(4 * number, 4 * number + 4))
+    stage = {
+        "epochs": 1,
+        "monitor": "training loss",
+        "batch_size": 2,
+        "optimiser": {"name": "adam"},
+        "learning_rate": {"whole": 1.0},
+        "augmentation": {"choices": {"noise": {"dataset": "street", "snr_db": [0, 15]}}},
+    }
+    stages = {"first": {**stage, "train": [{"dataset": "more"}]}, "second": stage}
+    world.detector("det", "tests.test_workspace:Stages", recipe={"train": "calls", "dev": "watched", "stages": stages})
+    assert detectors(world)["det"].state_text == "trainable on more, calls"
+    (world.data / "street.csv").unlink()
+    found = detectors(world)["det"]
+    assert (found.state, found.ready) == ("blocked", False)
+    assert found.reason.startswith("training det needs street: the list of trials is not here")
 
 
 def test_what_the_card_says_is_told(world: World) -> None:
@@ -231,7 +272,9 @@ def test_the_table_at_80_columns(world: World) -> None:
         "itw",
     ]
     assert rows["xlsr-sls-v1"].endswith("338.8 M  all but asvspoof2019-la")
-    assert "  BSD-3-Clause / CC BY-NC-SA 4.0: antideepfake-* (14)" in lines
+    assert rows["lfcc-gmm-demo"].split()[:2] == ["lfcc-gmm-demo", "trainable"]
+    assert "  on demo-train: lfcc-gmm-demo, xlsr-sls-demo" in lines
+    assert "  BSD-3-Clause / CC BY-NC-SA 4.0: antideepfake-* (14 of 17)" in lines
 
 
 def test_remarks_are_said_once(world: World) -> None:
@@ -240,16 +283,25 @@ def test_remarks_are_said_once(world: World) -> None:
     world.detector("other", weights=weights("other.pth"), notices=["Beware."])
     told = inventory.remarks(inventory.list_detectors(world.workspace()))
     fetchable, *rest = told
-    assert {"antideepfake-* (14)", "hosted"} < set(fetchable.names.split(", "))
+    assert {"antideepfake-* (14 of 17)", "hosted"} < set(fetchable.names.split(", "))
     assert fetchable.told == "the weights are not here"
     assert fetchable.remedy.startswith("`bench fetch detectors ") and " 'antideepfake-*' " in fetchable.remedy
-    assert fetchable.remedy.endswith(" 'xlsr-sls*'`") and " hosted " in fetchable.remedy
-    (gradient,) = [remark for remark in rest if remark.told.startswith("its recipe needs gradient training")]
-    assert gradient.names == "slim* (2), two-stage-xlsr* (2)"
+    assert fetchable.remedy.endswith(" xlsr-sls xlsr-sls-v1 xlsr-sls-v2`") and " hosted " in fetchable.remedy
+    needs = "its training needs what is not here, or not all of it: "
+    speech = "asvspoof2019-la-train, asvspoof2019-la-dev"
+    (frozen,) = [
+        remark
+        for remark in rest
+        if remark.told == f"{needs}{speech}, the weights wav2vec2-xls-r-300m/pytorch_model.bin"
+    ]
+    assert {"two-stage-xlsr* (2)", "xls-r-linear-probe"} < set(frozen.names.split(", "))
+    assert frozen.remedy.startswith(
+        "`bench fetch datasets asvspoof2019-la-train asvspoof2019-la-dev` and `bench fetch "
+    )
     assert [(remark.names, remark.remedy) for remark in rest if remark.told == "notice: Beware."] == [
         ("hosted, other", "")
     ]
-    assert next(remark.names for remark in rest if "CC BY-NC-SA" in remark.told) == "antideepfake-* (14)"
+    assert next(remark.names for remark in rest if "CC BY-NC-SA" in remark.told) == "antideepfake-* (14 of 17)"
     assert len(told) == len({(remark.told, remark.remedy) for remark in told})
 
 

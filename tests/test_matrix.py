@@ -13,6 +13,7 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from multiprocessing.context import ForkServerProcess
+from multiprocessing.forkserver import ensure_running
 from pathlib import Path
 from typing import Any
 
@@ -176,6 +177,9 @@ def start() -> Iterator[Callable[..., ForkServerProcess]]:
     """Starts `run_in_child` in a process; those that still live are killed at the end."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["tests.tiny"])
+    with pytest.MonkeyPatch.context() as patch:  # else the server does not find it, and each child imports torch anew
+        patch.setenv("PYTHONPATH", str(Path(__file__).resolve().parent.parent))
+        ensure_running()
     started: list[ForkServerProcess] = []
 
     def start(world: World, flush_seconds: float = 0.0, workers: int = 0) -> ForkServerProcess:

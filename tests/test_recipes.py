@@ -129,21 +129,30 @@ def test_momenta_are_below_1(betas: list[float]) -> None:
     assert Optimiser(name="adamw").betas == (0.9, 0.999)
 
 
-@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "exponential", "plateau"])
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "exponential", "step"])
 def test_a_factor_goes_with_the_schedules_that_multiply(name: str) -> None:
     """Where it would be ignored it is an error, and where it is missing, too."""
-    forms: list[dict[str, Any]] = [{"name": name}, {"name": name, "factor": 0.5}]
-    good, bad = reversed(forms) if name in ("exponential", "plateau") else forms
+    about: dict[str, Any] = {"name": name, "epochs": 3} if name == "step" else {"name": name}
+    forms = [about, {**about, "factor": 0.5}]
+    good, bad = reversed(forms) if name in ("exponential", "step") else forms
     assert Schedule.model_validate(good).name == name
     text = complaint(Schedule, bad)
-    assert text == "`factor` goes with `exponential` and `plateau`, and only with them"
+    assert text == "`factor` goes with `exponential` and `step`, and only with them"
 
 
-@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "exponential", "plateau"])
+def test_a_step_is_of_so_many_epochs() -> None:
+    """It needs them, and nothing else reads them."""
+    assert complaint(Schedule, {"name": "step", "factor": 0.5}) == "`epochs` goes with `step`, and only with it"
+    assert complaint(Schedule, {"name": "cosine", "epochs": 2}) == "`epochs` goes with `step`, and only with it"
+
+
+@pytest.mark.parametrize("name", ["constant", "linear", "cosine", "exponential", "step"])
 @pytest.mark.parametrize("two", [True, False])
 def test_rates_are_those_that_the_schedule_reads(name: str, two: bool) -> None:
     """First and last where it goes from one to the other, else one: nothing given is ignored."""
-    schedule = {"name": name, "factor": 0.5} if name in ("exponential", "plateau") else {"name": name}
+    schedule: dict[str, Any] = {"name": name}
+    schedule |= {"factor": 0.5} if name in ("exponential", "step") else {}
+    schedule |= {"epochs": 3} if name == "step" else {}
     rates = {"head": [1e-3, 1e-5] if two else 1e-3}
     if two == (name in ("linear", "cosine")):
         found = stage(schedule=schedule, learning_rate=rates).learning_rate["head"]

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import json
 import math
 import pkgutil
 import re
@@ -13,6 +15,7 @@ import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,6 +67,13 @@ def write(tmp_path: Path) -> Write:
     return write_cards
 
 
+@functools.cache
+def built(name: str) -> torch.nn.Module:
+    """The network of a shipped card without values: the largest have a billion parameters."""
+    with torch.device("meta"):
+        return build_model(DETECTORS[name].model, DETECTORS[name].arguments, name)
+
+
 def refusal(folder: Path, name: str = "own") -> CardError:
     with pytest.raises(CardError) as caught:
         _ = registry.detectors(folder)[name]
@@ -89,9 +99,7 @@ def test_detector_card(name: str) -> None:
     if hasattr(network, "from_folder"):  # the architecture comes with the weights
         assert card.weights and card.weights.hub
     else:
-        with torch.device("meta"):  # the largest have a billion parameters
-            model = build_model(card.model, card.arguments, name)
-        assert model.training is True  # nothing in a constructor decides the mode for the harness
+        assert built(name).training is True  # nothing in a constructor decides the mode for the harness
     assert model_version(card.model, name) >= 1
     if card.recipe and not card.recipe.stages:
         assert callable(getattr(network, "fit", None))
@@ -253,6 +261,37 @@ def test_null_takes_a_field_of_the_parent_away(write: Write) -> None:
     assert own.arguments == {"hidden": 8}
     error = refusal(write(own="name: own\nextends: xlsr-sls\nsummary: null\n"))
     assert error.what == "the field `summary` is missing" and str(error.where).endswith("own.yaml, line 3")
+
+
+def merge_patch(target: Any, patch: Any) -> Any:
+    """The pseudocode of RFC 7396, section 2."""
+    if not isinstance(patch, dict):
+        return patch
+    result = dict(target) if isinstance(target, dict) else {}
+    for name, value in patch.items():
+        if value is None:
+            if name in result:
+                del result[name]
+        else:
+            result[name] = merge_patch(result.get(name), value)
+    return result
+
+
+KEYS = st.text("ab", min_size=1, max_size=2)
+LEAVES = st.none() | st.integers(0, 3)
+JSON = st.recursive(LEAVES, lambda part: st.lists(part, max_size=2) | st.dictionaries(KEYS, part))
+
+
+@given(base=st.dictionaries(KEYS, JSON), change=st.dictionaries(KEYS, JSON))
+@settings(max_examples=50, deadline=None)
+def test_a_card_changes_its_parent_as_a_json_merge_patch(
+    base: dict[str, Any], change: dict[str, Any], tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    """Of any arguments, at any depth, nulls on either side."""
+    folder = tmp_path_factory.mktemp("cards")
+    (folder / "own.yaml").write_text(OWN + f"arguments: {json.dumps(base)}\n")
+    (folder / "child.yaml").write_text(f"name: child\nextends: own\narguments: {json.dumps(change)}\n")
+    assert registry.detectors(folder)["child"].arguments == merge_patch(base, change)
 
 
 VARIANT = "name: own\nextends: {parent}\ntrained_on: [a]\nrecipe: {recipe}\n"
@@ -879,8 +918,7 @@ def test_parameters_are_those_of_the_network(name: str) -> None:
     if hasattr(resolve_model(card.model, name), "from_folder"):
         assert card.parameters is None  # the architecture comes with the weights
         return
-    with torch.device("meta"):
-        model = build_model(card.model, card.arguments, name)
+    model = built(name)
     counts = [
         sum(tensor.numel() for tensor in tensors) for tensors in (model.parameters(), model.state_dict().values())
     ]
@@ -958,3 +996,12 @@ def test_every_antideepfake_checkpoint_is_its_own() -> None:
         assert card.arguments == cards[f"antideepfake-{base}"].arguments
     aliases = [alias for card in cards.values() if card.weights for alias in card.weights.aliases]
     assert len(set(aliases)) == len(aliases) == 7
+
+
+def test_a_glob_begins_no_training_unasked() -> None:
+    """Unlisted detectors that are trained here are chosen by name, or by a glob that fits nothing else."""
+    assert set(DETECTORS.select(["aasist*"])) == {"aasist", "aasist-l"}
+    assert set(DETECTORS.select(["two-stage*"])) == {"two-stage-xlsr", "two-stage-xlsr-frozen"}
+    retrained = DETECTORS.select(["aasist*-retrained"])
+    assert retrained == {"aasist-l-retrained": False, "aasist-retrained": False}
+    assert DETECTORS.select(["aasist-retrained"]) == {"aasist-retrained": True}

@@ -27,6 +27,22 @@ ABOUT = {"summary": "Six trials.", "notes": ["They are <made up>."]}
 VOID = {"meta", "link", "br"}
 
 
+# What a manifest says of weights made here: on a list that is not the published one, from a random backbone.
+TRAINED = {
+    "file": "model.safetensors",
+    "sha256": "cd" * 32,
+    "verified": True,
+    "trained": True,
+    "seed": 42,
+    "recipe_key": "0123456789ab",
+    "start": {"backbone": "random", "style": {"file": "w.pt", "sha256": "ef" * 32, "verified": False}},
+    "lists": [
+        {"name": "calls", "digest": "ab" * 32, "trials": 2580, "warnings": ["2,580 trials, not the published 25,380"]},
+        {"name": "watched", "digest": "12" * 32, "trials": 7, "warnings": []},
+    ],
+}
+
+
 def trial_list(prefix: str = "t", attack: str = "A01") -> pd.DataFrame:
     """Six trials, three of each class."""
     labels = [BONAFIDE] * 3 + [SPOOF] * 3
@@ -230,16 +246,76 @@ def test_cells_without_numbers_stay_visible(store: Store, tmp_path: Path) -> Non
         ({"licence": "no licence file"}, {}, ["no clear licence"]),
         ({"weights": {"file": "w.pth", "verified": False}}, {}, ["unverified weights"]),
         ({"weights": {"file": "w.pth", "verified": True, "trained": True}}, {}, ["trained here"]),
+        ({"weights": TRAINED}, {}, ["trained here", "trained on another list", "random backbone"]),
         ({}, {"imported": True}, ["imported"]),
     ],
 )
 def test_badges_qualify_a_row(
     store: Store, tmp_path: Path, detector: dict[str, Any], manifest: dict[str, Any], badges: list[str]
 ) -> None:
-    """Licence limits of code or weights, weights without a hash, and imports are marked beside the name."""
+    """Licence limits, weights without a hash or trained here, random parts and imports are marked beside the name."""
     put(store, "good", GOOD, detector=detector, **manifest)
     ((_, _, row),) = rendered(store, tmp_path / "out").boards()
     assert row[1] == " ".join(["Title of good good · fam", *badges])
+
+
+def test_the_details_tell_what_weights_were_made_of(store: Store, tmp_path: Path) -> None:
+    """Seed, recipe key, every list with its digest, and what each part started from; the status says random."""
+    put(store, "good", GOOD, detector={"weights": TRAINED})
+    page = rendered(store, tmp_path / "out")
+    ((_, _, row),) = page.boards()
+    assert row[-1] == "complete random backbone"
+    for told in (
+        f"backbone random · style w.pt, sha256 {'ef' * 32}, unverified",
+        f"calls (2,580 trials, digest {('ab' * 32)[:12]}), watched (7 trials, digest {('12' * 32)[:12]})",
+        "0123456789ab",
+    ):
+        assert told in page.text
+    titles = {title for title in page.values("title") if "random weights" in title}
+    assert titles == {
+        "the training of backbone began with random weights: its numbers show that the harness works, and nothing "
+        "of the published detector"
+    }
+
+
+def seeds(store: Store, scores: Mapping[int, Sequence[float]], detector: str = "det") -> None:
+    """The cells of several seeds, resolved as a run does."""
+    for seed, found in scores.items():
+        made = {"weights": {**TRAINED, "seed": seed, "start": {}}, "recipe": {"seed": min(scores)}}
+        put(store, detector, found, detector=made, key=str(seed) * 64)
+    cells = {cell.manifest["detector"]["weights"]["seed"]: cell for cell in store.pair("set", detector)}
+    store.resolve_band(cells)
+
+
+def test_several_seeds_are_one_row_with_their_mean(store: Store, tmp_path: Path) -> None:
+    """Ranked by it, beside best and worst; what is of one seed alone says so; the details have them all."""
+    seeds(store, {3: FAIR, 4: GOOD, 5: GOOD})
+    put(store, "bad", FAIR)
+    put(store, "good", GOOD)
+    page = rendered(store, tmp_path / "out")
+    ((_, _, *rows),) = page.boards()
+    assert [row[1].split()[2] for row in rows] == ["good", "det", "bad"]
+    assert rows[1][0] == "2"
+    assert rows[1][2] == "11.11 mean of 3 seeds best 0.00, worst 33.33"
+    assert (rows[1][4], rows[1][-1]) == ("0.8889 seed 3", "complete")
+    (table,) = (table for table in page.tables if table[0][0].startswith("Seeds: "))
+    assert table[0] == ["Seeds: mean of 3 seeds, best 0.00, worst 33.33, standard deviation 19.25"]
+    assert [row[:2] for row in table[2:]] == [["3", "33.333"], ["4", "0.000"], ["5", "0.000"]]
+    assert f"All that follows is of the cell {'3' * 12} alone." in page.text
+
+
+def test_a_seed_without_a_number_leaves_the_row_alone(store: Store, tmp_path: Path) -> None:
+    """The row is that of one seed and says so; the details say why the other has no number."""
+    seeds(store, {3: FAIR, 4: (NAN, *GOOD[1:])})
+    page = rendered(store, tmp_path / "out")
+    ((_, _, row),) = page.boards()
+    assert row[2] == "33.33"
+    assert row[-1] == "complete seed 3 alone, no mean of 2 seeds: seed 4 is incomplete"
+    (table,) = (table for table in page.tables if table[0][0].startswith("Seeds: "))
+    assert table[-1][3].startswith(f"{'4' * 12} incomplete: 1 of 6 files could not be scored; t0.wav: not audio")
+    seeds(store, {5: (NAN, *GOOD[1:]), 6: GOOD}, detector="first")
+    (unmeasured,) = (table for table in rendered(store, tmp_path / "out").tables if table[1][1] == "Status")
+    assert unmeasured[2][1].split(maxsplit=1) == ["incomplete", "no mean of 2 seeds: seed 5 is incomplete"]
 
 
 def test_published_numbers_have_their_own_column(store: Store, tmp_path: Path) -> None:
@@ -293,7 +369,9 @@ def test_an_import_that_tells_nothing_is_shown(store: Store, tmp_path: Path) -> 
 def hostile(store: Store, text: str) -> None:
     """`text` in every place a user or a card can fill."""
     published = [{"dataset": text, "eer": 1.0, "f1": None, "source": text, "note": text}]
-    weights = {"file": text, "sha256": text, "verified": False, "licence": text, "source": text}
+    made = {"name": text, "digest": "ab" * 32, "trials": 1, "warnings": [text]}
+    origin = {"recipe_key": text, "start": {text: "random"}, "lists": [made]}
+    weights = {"file": text, "sha256": text, "verified": False, "licence": text, "source": text, **origin}
     told = {"title": text, "family": text, "licence": text, "summary": text, "paper": text, "code": text}
     decision = {"column": "score", "threshold": 0.0}
     put(

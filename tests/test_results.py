@@ -349,5 +349,7 @@ def test_what_must_be_said_of_trained_weights(tmp_path: Path) -> None:
     assert (result.seed, result.random_parts, result.weights) == (4, ("backbone",), "trained here")
     assert result.remarks == ["trained with seed 4, the card says 3", "random backbone"]
     assert results.as_json([result])["cells"][0]["random_parts"] == ["backbone"]
+    both = {"detector": trained(3, start=dict.fromkeys(("style", "content"), "random"))}
+    assert Result(Cell("set", "det", "k", "failed", manifest=both)).remarks == ["random style and content"]
     plain = results.evaluate_cell(store, put(store, trial_list(list(SCORES)), SCORES, detector="plain"))
     assert (plain.seed, plain.random_parts, plain.remarks) == (None, (), [])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 import bench
-from bench import training, trainings
+from bench import passes, training, trainings
 from bench.cards import DetectorCard
 from bench.errors import BenchError, DataError, StoreError, UsageError
 from bench.progress import Silent
@@ -155,7 +154,7 @@ def test_what_training_is_told_of_the_machine(world: World, monkeypatch: pytest.
 
     monkeypatch.setattr(training, "train", fake)
     workspace, display = world.workspace(workers=None, feature_limit=5, seeds=1), Notes()
-    workers = trainings.passes.default_workers("cpu")
+    workers = passes.default_workers("cpu")
     trainings.carry_out(workspace, trainings.plan(workspace, ["det"]), display)
     assert given.pop("display") is display
     assert given == {
@@ -203,14 +202,7 @@ def test_several_processes_train_together(world: World, monkeypatch: pytest.Monk
     assert not world.results.exists()
 
 
-def test_the_package_is_a_command(world: World) -> None:
+def test_the_package_is_a_command() -> None:
     """`python -m bench` is `bench`: what `accelerate launch -m bench` starts."""
-    ran = subprocess.run(
-        [sys.executable, "-m", "bench", "train", "plain", "--cards", world.cards],
-        capture_output=True,
-        text=True,
-        env={**os.environ, "COLUMNS": "200"},
-        cwd=world.root,
-    )
-    assert ran.returncode == 2
-    assert ran.stderr.startswith("error: plain is not trained here: it learns nothing\n")
+    ran = subprocess.run([sys.executable, "-m", "bench", "--version"], capture_output=True, text=True, check=True)
+    assert ran.stdout.startswith("bench, version ")

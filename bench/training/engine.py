@@ -251,8 +251,7 @@ class StageTraining:
         """One optimiser step over so many rows of all processes; its loss, whose mean over the processes is theirs."""
         at, setting = self._progress, self.setting
         for group, (first, last) in zip(self._optimiser.param_groups, self._rates.values(), strict=True):
-            declined = at.course.declined
-            group["lr"] = learning_rate(self.stage.schedule, first, last, at.step, self._steps, declined)
+            group["lr"] = learning_rate(self.stage.schedule, first, last, at.step, self._steps, at.epoch)
         for module in self._trained:
             module.train()
         total = torch.zeros((), device=self._accelerator.device)

@@ -9,12 +9,12 @@ from typing import Any
 from bench.recipes import Schedule, Stage
 
 
-def learning_rate(schedule: Schedule, first: float, last: float, step: int, steps: int, declined: int) -> float:
+def learning_rate(schedule: Schedule, first: float, last: float, step: int, steps: int, epoch: int) -> float:
     """The learning rate of one optimiser step.
 
     Args:
         first, last: of the parameter group, see `Schedule`.
-        step: from 0. steps: of the whole stage. declined: validations so far that brought nothing better.
+        step, epoch: from 0. steps: of the whole stage.
 
     Warm-up and linear decay are those of transformers' linear schedule: the first step of a warm-up has rate 0.
     The cosine is AASIST's: last + (first - last) (1 + cos(pi step / steps)) / 2.
@@ -24,8 +24,8 @@ def learning_rate(schedule: Schedule, first: float, last: float, step: int, step
         return first * step / warmup
     done = (step - warmup) / max(steps - warmup, 1)
     factor = schedule.factor or 1.0
-    if schedule.name == "plateau":
-        return first * float(factor**declined)
+    if schedule.name == "step":
+        return first * float(factor ** (epoch // (schedule.epochs or 1)))
     if schedule.name == "exponential":
         return first * float(factor**done)
     share = {"constant": 0.0, "linear": done, "cosine": (1 - math.cos(math.pi * done)) / 2}[schedule.name]
@@ -37,13 +37,12 @@ class Course:
     """What the validations of a stage have told so far.
 
     values: of the monitor, one a validation. best: the number of the best one, from 0. since: how many have followed
-    it. declined: how many in all were not better than the best before them.
+    it.
     """
 
     values: list[float] = field(default_factory=list)
     best: int = -1
     since: int = 0
-    declined: int = 0
 
     def add(self, value: float, *, ties: bool) -> bool:
         """Take a finite value, lower is better; whether it is the best so far."""
@@ -52,7 +51,7 @@ class Course:
         if better:
             self.best, self.since = len(self.values) - 1, 0
         else:
-            self.since, self.declined = self.since + 1, self.declined + 1
+            self.since += 1
         return better
 
     def over(self, stage: Stage) -> bool:

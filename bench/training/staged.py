@@ -153,6 +153,9 @@ def trained(
     recipe = card.recipe
     assert recipe is not None, card.name
     lists = stage_lists(card, datasets)
+    process = PartialState(cpu=setup.device == "cpu")  # where there are several, each takes a GPU of its own
+    if process.num_processes == 1 and setup.device.startswith("cuda:"):
+        torch.cuda.set_device(setup.device)  # what accelerate takes
     model = initial(card, recipe, start).to(setup.device)
     state = folder / STATE_FILE
     facts: dict[str, Any] = read_facts(state) if state.is_file() else {"stage": 0, "done": []}

@@ -527,7 +527,7 @@ def test_a_file_system_without_locks_is_used_without(
     def unknown(*_: object) -> None:
         raise OSError(38, "Function not implemented")
 
-    monkeypatch.setattr("bench.fetch.download.fcntl.flock", unknown)
+    monkeypatch.setattr("bench.locks.fcntl.flock", unknown)
     download(Remote(server.add("/net", CONTENT)), place, Silent())
     assert place.read_bytes() == CONTENT
 

@@ -519,15 +519,16 @@ def test_what_cards_share_is_downloaded_once(world: World, server: Server) -> No
 
 
 def test_what_training_starts_from_is_fetched(world: World, server: Server) -> None:
-    """Every part of the recipe; a card without a download says why it needs none."""
+    """Every part of the recipe that does not begin at random; a card without a download says why it needs none."""
     server.repo("org/net", {"net.pth": MODEL})
     start = {"style": released(hub=of_hub()), "content": released(url=server.add("/c", MODEL), file="content.pth")}
     world.dataset("set", range(4))
     world.detector("trained", recipe={"train": "set", "start": start})
     world.detector("scratch", recipe={"train": "set"})
+    world.detector("chance", recipe={"train": "set", "start": {"style": "random"}})
     world.detector("none")
-    outcomes = get(world, "trained,scratch,none")
-    assert [outcome.told for outcome in outcomes[2:]] == ["trained here, on set", "needs no weights"]
+    outcomes = get(world, "trained,scratch,chance,none")
+    assert [outcome.told for outcome in outcomes[2:]] == ["trained here, on set"] * 2 + ["needs no weights"]
     assert all(outcome.ok for outcome in outcomes)
     assert here(world) >= {"net.pth", "content.pth"}
 
@@ -594,7 +595,34 @@ RELEASES: dict[str, dict[str, dict[str, bytes]]] = {
         }
     },
 }
-TRIALS = {"asvspoof2019-la": 3, "asvspoof2021-la": 2, "asvspoof2021-df": 8, "itw": 2}
+RIRS = "RIRS_NOISES"
+RIRS_NOISES = {
+    f"{RIRS}/pointsource_noises/noise-free-sound-0000.wav": b"x",
+    f"{RIRS}/simulated_rirs/smallroom/Room001/Room001-00001.wav": b"x",
+    f"{RIRS}/real_rirs_isotropic_noises/RVB2014_type1_rir_largeroom1_far_angla.wav": b"x",
+    f"{RIRS}/real_rirs_isotropic_noises/RVB2014_type1_noise_largeroom1_1.wav": b"x",
+}
+RELEASES |= {
+    "rirs-noises-noise": {"rirs_noises.zip": RIRS_NOISES},
+    "rirs-noises-rooms": {"rirs_noises.zip": RIRS_NOISES},
+    "musan-noise": {
+        "musan.tar.gz": {f"musan/{kind}/free-sound/{kind}-free-sound-0000.wav": b"x" for kind in ("music", "noise")}
+    },
+    "ravdess": {
+        "Audio_Speech_Actors_01-24.zip": {f"Actor_0{n}/03-01-01-01-01-01-0{n}.wav": b"x" for n in (1, 2)},
+        "Audio_Song_Actors_01-24.zip": {"Actor_01/03-02-01-01-01-01-01.wav": b"x"},
+    },
+}
+TRIALS = {
+    "asvspoof2019-la": 3,
+    "asvspoof2021-la": 2,
+    "asvspoof2021-df": 8,
+    "itw": 2,
+    "rirs-noises-noise": 1,
+    "rirs-noises-rooms": 2,
+    "musan-noise": 1,
+    "ravdess": 3,
+}
 
 
 def packed(name: str, files: Mapping[str, bytes]) -> bytes:

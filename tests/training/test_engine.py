@@ -150,6 +150,20 @@ def test_each_group_has_its_own_rate(tmp_path: Path, lists: Lists) -> None:
     assert told(folder)["curve"][0]["learning_rate"] == {"head": 0.0, "body": 0.1}
 
 
+def test_what_is_random_differs_from_pass_to_pass(
+    tmp_path: Path, lists: Lists, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And from stage to stage and seed to seed; but not from one training to the next of the same seed."""
+    drawn = []
+    for number, seed in enumerate((1, 1, 2)):
+        monkeypatch.setattr(toys.Watched, "draws", [])
+        stages = {"head": toys.stage(learning_rate={"head": 0.1}), "body": toys.stage(accumulate=2)}
+        toys.train(toys.card(stages, "Watched", seed=seed), lists, tmp_path / str(number))
+        drawn.append(toys.Watched.draws)
+    assert drawn[0] == drawn[1]
+    assert len(set(drawn[0] + drawn[2])) == 2 * len(drawn[0]) == 2 * (12 + 21)
+
+
 # --- validation -------------------------------------------------------------------------------------------------------
 
 
@@ -316,13 +330,10 @@ def test_patience_ends_a_stage_in_the_middle_of_an_epoch(tmp_path: Path, lists: 
     assert (found["epochs"], found["steps"], found["best"]["step"], found["stopped_early"]) == (0, 3, 1, True)
 
 
-def test_a_plateau_lowers_the_rate_from_the_next_step_on(tmp_path: Path, lists: Lists) -> None:
-    """LFCC-LCNN's rule: halved after each epoch without gain."""
-    losses = [0.5, 0.4, 0.6, 0.6, 0.3, 0.7]
-    recipe = {"model_arguments": {"validation": [value for value in losses for _ in range(2)]}}
-    fields = {"monitor": "validation loss", "epochs": 6, "schedule": {"name": "plateau", "factor": 0.5}}
-    found = told(one_stage(tmp_path, lists, "Dictated", recipe, **fields))
-    assert [point["learning_rate"]["body"] for point in found["curve"]] == [0.01, 0.01, 0.01, 0.005, 0.0025, 0.0025]
+def test_a_step_lowers_the_rate_from_the_next_epoch_on(tmp_path: Path, lists: Lists) -> None:
+    """LFCC-LCNN's rule: halved after every so many epochs."""
+    found = told(one_stage(tmp_path, lists, epochs=5, schedule={"name": "step", "factor": 0.5, "epochs": 2}))
+    assert [point["learning_rate"]["body"] for point in found["curve"]] == [0.01, 0.01, 0.005, 0.005, 0.0025]
 
 
 # --- what a stage keeps -----------------------------------------------------------------------------------------------

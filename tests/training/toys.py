@@ -23,6 +23,7 @@ from bench.cards import AudioRecipe, DatasetCard, DetectorCard
 from bench.corpora import Dataset
 from bench.models import Loss
 from bench.models.objective import check_stage
+from bench.models.wav2vec2 import Backbone, Reading
 from bench.training import engine, state
 from bench.trials import digest, validate
 
@@ -129,16 +130,39 @@ class Dictated(Toy):
 
 
 class Watched(Toy):
-    """Writes down of each pass: whether it has a gradient, and whether body and head are in training mode; its shape."""
+    """Writes down of each pass whether it has a gradient, and whether body and head are in training mode."""
 
     seen: ClassVar[set[tuple[bool, bool, bool]]] = set()
-    shapes: ClassVar[list[tuple[int, int]]] = []  # rows and samples, of those with a gradient
+    shapes: ClassVar[list[tuple[int, int]]] = []  # of those with a gradient: rows and samples
+    draws: ClassVar[list[float]] = []  # a random number of each of these
 
     def loss(self, stage: str, inputs: Sequence[Tensor], labels: Tensor, **options: Any) -> Loss:
         if torch.is_grad_enabled():
             self.shapes.append((inputs[0].shape[0], inputs[0].shape[1]))
+            self.draws.append(float(torch.rand(())))
         self.seen.add((torch.is_grad_enabled(), self.body.training or self.body[1].training, self.head[0].training))
         return super().loss(stage, inputs, labels, **options)
+
+
+class Encoded(nn.Module):
+    """A linear layer on the mean over time of a tiny wav2vec 2.0; stage `head` trains the layer, `body` both."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        size = {"layers": 2, "width": 16, "feed_forward": 16, "heads": 2, "conv_width": 4, "taps": 4, "groups": 2}
+        self.backbone = Backbone(size)
+        self.head = nn.Linear(16, 2)
+        self.readings = (Reading(self.backbone),)
+
+    def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
+        return self.loss("head", [self.readings[0](wave)], torch.ones(len(wave))).scores  # type: ignore[return-value]
+
+    def trainable(self, stage: str) -> dict[str, list[nn.Module]]:
+        return {"head": [self.head]} if stage == "head" else {"head": [self.head], "body": [self.backbone]}
+
+    def loss(self, stage: str, inputs: Sequence[Tensor], labels: Tensor) -> Loss:
+        logits = self.head(inputs[0].mean(1))
+        return Loss(functional.cross_entropy(logits, labels.long()), (logits[:, 1] - logits[:, 0]).detach())
 
 
 class Fitted(nn.Module):
