@@ -157,7 +157,6 @@ class Registry(Generic[C]):
             raise UsageError(f"no {self.kind} were named", remedy=f"see `bench list {self.kind}`")
         return chosen
 
-
     def _globbed(self, names: list[str]) -> list[str]:
         """What a glob chooses of the names that fit it."""
         return names

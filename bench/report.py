@@ -18,9 +18,10 @@ import jinja2
 
 from bench import results
 from bench.errors import StoreError
+from bench.files import atomically
 from bench.registry import shipped
 from bench.results import Result
-from bench.store import Store, atomically
+from bench.store import Store
 
 PAGE = "index.html"
 STYLE = "style.css"

@@ -17,12 +17,9 @@ percent-encoded, so no name leads out of the results folder.
 
 from __future__ import annotations
 
-import errno
-import json
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -30,10 +27,9 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from bench.errors import StoreError, UsageError
+from bench.files import explained, read_json, read_parquet, write_json, write_parquet
 
 Status = Literal["complete", "incomplete", "failed", "running", "blocked"]
 KEY_CHARACTERS = 12  # of a sha256 in a folder name: 2^48 keys a pair
@@ -350,77 +346,6 @@ def _read_parts(folder: Path) -> list[pd.DataFrame]:
             if place.exists():  # if not, another run has just finished the cell
                 raise
     return parts
-
-
-def write_json(place: Path, value: Mapping[str, Any]) -> None:
-    text = json.dumps(value, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-    atomically(place, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def write_parquet(place: Path, table: pd.DataFrame) -> None:
-    """Deterministic: the same table gives the same bytes with the same pyarrow."""
-    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
-    atomically(place, lambda part: pq.write_table(columns, part, compression="zstd"))
-
-
-def read_parquet(place: Path, remedy: str | None = None) -> pd.DataFrame:
-    try:
-        with place.open("rb") as file:
-            frame: pd.DataFrame = pq.read_table(file).to_pandas()
-    except FileNotFoundError:
-        raise StoreError("the file is missing", where=place, remedy=remedy or "run again to write it") from None
-    except (pa.ArrowException, OSError) as error:
-        remedy = remedy or "delete it and run again"
-        raise StoreError(f"not readable: {error}", where=place, remedy=remedy) from None
-    return frame.astype({name: "str" for name in frame if frame[name].dtype == object})
-
-
-def atomically(place: Path, write: Callable[[Path], object]) -> None:
-    """Make a file by `write(temporary path)` and a rename: it is there whole or not at all."""
-    part = place.with_name(f".{uuid.uuid4().hex}.part")
-    with explained(place):
-        try:
-            for attempts_left in reversed(range(10)):
-                try:
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    write(part)
-                    part.replace(place)
-                    break
-                except (FileNotFoundError, FileExistsError):  # another run is just removing the emptied folder
-                    if not attempts_left:
-                        raise
-        finally:
-            part.unlink(missing_ok=True)
-
-
-@contextmanager
-def explained(place: Path) -> Iterator[None]:
-    """What goes wrong with a file of the results folder, as a StoreError with the remedy."""
-    try:
-        yield
-    except (OSError, pa.ArrowException) as error:
-        code = getattr(error, "errno", None)
-        remedy = (
-            "free some space and run the same command again: nothing written so far is lost"
-            if code == errno.ENOSPC
-            else "choose a folder you may write to with --results"
-        )
-        raise StoreError(
-            f"cannot be written: {getattr(error, 'strerror', None) or error}", where=place, remedy=remedy
-        ) from None
-
-
-def read_json(place: Path) -> dict[str, Any] | None:
-    """A JSON object, None where there is no such file. Raises StoreError for anything else."""
-    try:
-        value = json.loads(place.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except (OSError, ValueError) as error:
-        raise StoreError(f"not readable: {error}", where=place, remedy="delete it and run again") from None
-    if not isinstance(value, dict):
-        raise StoreError("not a JSON object", where=place, remedy="delete it and run again")
-    return value
 
 
 def _folder_name(name: str) -> str:

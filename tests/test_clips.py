@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from bench import audio, cli, clips, imports, results, terminal
 from bench.clips import Clips, ClipScore, Trouble
 from bench.errors import UsageError
+from bench.files import write_json
 from bench.progress import Silent
-from bench.store import write_json
 from tests.tiny import TILE, WHOLE, World, card, files_below
 
 RATE = 16_000

@@ -25,8 +25,9 @@ import bench
 from bench import matrix, passes, results, scoring, training
 from bench.cards import DetectorCard
 from bench.errors import BenchError, DataError, ScoringError, StoreError, UsageError
+from bench.files import read_parquet, write_json
 from bench.progress import Silent
-from bench.store import CellWriter, Store, read_parquet, write_json
+from bench.store import CellWriter, Store
 from bench.trials import digest
 from bench.weights import sha256_of
 from tests.tiny import TILE, WHOLE, Trainable, World, files_below, log_lines, run_in_child, score_bytes

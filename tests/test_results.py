@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from bench import metrics, results
 from bench.errors import DataError, StoreError, UsageError
+from bench.files import write_parquet
 from bench.results import Result
-from bench.store import Cell, CellWriter, Store, write_parquet
+from bench.store import Cell, CellWriter, Store
 from bench.trials import BONAFIDE, SPOOF, digest, validate
 
 SCORES = {"b1": 2.0, "b2": 1.0, "b3": -0.5, "b4": 3.0, "s1": -1.0, "s2": 0.0, "s3": -2.0, "s4": 1.5}

@@ -23,7 +23,8 @@ from hypothesis import strategies as st
 
 from bench import store as store_module
 from bench.errors import StoreError, UsageError
-from bench.store import Cell, CellWriter, Store, atomically, read_parquet, write_json, write_parquet
+from bench.files import atomically, read_parquet, write_json, write_parquet
+from bench.store import Cell, CellWriter, Store
 from bench.trials import digest, validate
 from tests.tiny import files_below
 
@@ -229,7 +230,7 @@ def test_a_part_that_vanishes_belongs_to_a_cell_another_run_has_finished(
     other = writer(store)
     other.add(block(dict.fromkeys(IDS, 1.0)))
     other.flush()
-    real = store_module.read_parquet
+    real = read_parquet
 
     def slow(place: Path, remedy: str | None = None) -> pd.DataFrame:
         if place.parent.name == "parts":

@@ -22,7 +22,7 @@ from typing import IO, Any, NamedTuple
 
 from rich.filesize import decimal
 
-from bench.errors import BenchError, DownloadError
+from bench.errors import DownloadError
 from bench.fetch.transport import Passing, ask, patiently, read
 from bench.locks import claim
 from bench.progress import Display

@@ -21,11 +21,11 @@ from torch import nn
 from bench import environment
 from bench.cards import DetectorCard, Recipe
 from bench.corpora import Dataset
-from bench.errors import BenchError, CardError, StoreError
+from bench.errors import BenchError, Blocked, CardError, StoreError
+from bench.files import explained, read_json, write_json
 from bench.locks import claim
 from bench.progress import Display, Silent
 from bench.scoring import model_version, resolve_model
-from bench.store import explained, read_json, write_json
 from bench.weights import Checkpoint
 
 ENGINE_VERSION = 2
@@ -139,7 +139,7 @@ def _claimed(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
         lock = (folder / ".lock").open("wb")
     with lock:
-        claim(lock, folder, StoreError, "another process trains these weights")
+        claim(lock, folder, Blocked, "another process trains these weights")
         for left in folder.glob(".*.part"):  # of a training that was killed while it wrote
             left.unlink(missing_ok=True)
         try:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 
 def add_to_average(average: dict[str, Tensor], weights: Mapping[str, Tensor], count: int) -> None:
-    """Make `average` the mean of `count` sets of weights, the newest being `weights`; integers are those of the newest."""
+    """Make `average` the mean of `count` sets of weights, of which `weights` is the newest; it alone gives integers."""
     for name, value in weights.items():
         if value.is_floating_point() and name in average:
             average[name].lerp_(value, 1 / count)

@@ -208,7 +208,7 @@ class StageTraining:
         return at.step >= self._steps or at.epoch >= self.stage.epochs or at.course.over(self.stage)
 
     def _heading(self) -> str:
-        return f"training {self.setting.name}, epoch {self._progress.epoch + 1} of {self.stage.epochs} at most"
+        return f"training {self.setting.title}, epoch {self._progress.epoch + 1} of {self.stage.epochs} at most"
 
     def _epoch(self, rows: list[np.ndarray], display: Display, log: Callable[[str], None], started: float) -> None:
         at, every = self._progress, self.stage.validate_every

@@ -22,11 +22,12 @@ EVALUATION_ROWS = 8  # at least, where the recipe's own batches are smaller
 class Setting:
     """What a stage is trained with, beside the detector.
 
-    number: of the stage in the recipe, from 0. options: of the loss, as numbers. training, validation: clips and how
-    their lists are called. features: the inputs of every row where the encoders are frozen and kept on disk.
-    seconds: of the clip of each training file, where batches are made by length.
+    title: of the stage, for who watches. number: of it in the recipe, from 0. options: of the loss, as numbers.
+    training, validation: the utterances. seconds: of each training file, where batches are made by length.
+    features, validation_features: the inputs of every row, where the encoders are frozen and kept on disk.
     """
 
+    title: str
     name: str
     number: int
     stage: Stage

@@ -23,11 +23,11 @@ from bench.augmentation import Augment
 from bench.cards import DetectorCard, Recipe
 from bench.corpora import Dataset
 from bench.errors import CardError
+from bench.files import explained
 from bench.models.objective import balanced_weights
 from bench.progress import Display
 from bench.recipes import Stage
 from bench.scoring import build_model, durations, resolve_model
-from bench.store import explained
 from bench.training.engine import STATE_FILE, StageTraining
 from bench.training.features import Features, constant, kept
 from bench.training.inputs import Setting
@@ -210,6 +210,7 @@ def _setting(
     features = _Kept(model, name, setup)
     by_length = stage.batch_seconds is not None
     return Setting(
+        title=f"{card.name}, seed {recipe.seed}, {name}",
         name=name,
         number=number,
         stage=stage,

@@ -18,8 +18,8 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from bench.errors import StoreError
-from bench.store import atomically
+from bench.errors import WeightsError
+from bench.files import atomically
 
 
 def learned_names(model: nn.Module, modules: list[nn.Module]) -> list[str]:
@@ -45,7 +45,7 @@ def read_tensors(place: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors and the facts of a file that `write_tensors` wrote.
 
     Raises:
-        StoreError: the file is damaged or another program's.
+        WeightsError: the file is damaged or another program's.
     """
     with _opened(place) as file:
         return {name: file.get_tensor(name) for name in file.keys()}, _facts(file)  # noqa: SIM118 # no mapping
@@ -69,7 +69,7 @@ def _opened(place: Path) -> Iterator[Any]:
             yield file
     except (SafetensorError, OSError, ValueError) as error:
         remedy = f"delete the folder {place.parent}: the training begins anew"
-        raise StoreError(f"not readable: {error}", where=place, remedy=remedy) from None
+        raise WeightsError(f"not readable: {error}", where=place, remedy=remedy) from None
 
 
 def part_of(tensors: Mapping[str, Tensor], part: str) -> dict[str, Tensor]:

@@ -30,7 +30,8 @@ from torch import Tensor
 
 from bench import environment
 from bench.errors import StoreError
-from bench.store import KEY_CHARACTERS, explained, write_json
+from bench.files import explained, write_json
+from bench.store import KEY_CHARACTERS
 
 SPARE = 1 << 30  # bytes of the disk that stay free: checkpoints need room, too
 ABOUT, DATA, ROWS, LOCK = "about.json", "features.f32", "rows.u64", "lock"

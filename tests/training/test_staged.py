@@ -23,7 +23,7 @@ from hypothesis import strategies as st
 from bench import training
 from bench.cards import DetectorCard
 from bench.corpora import Dataset
-from bench.errors import AudioError, CardError, DataError, StoreError, UsageError
+from bench.errors import AudioError, CardError, DataError, StoreError, UsageError, WeightsError
 from bench.models.wav2vec2 import Reading
 from bench.progress import Silent
 from bench.training import engine
@@ -171,7 +171,7 @@ def test_a_damaged_state_is_told(tmp_path: Path, lists: Lists) -> None:
     state = tmp_path / engine.STATE_FILE
     state.write_bytes(state.read_bytes()[:-100])
     with pytest.raises(
-        StoreError, match=rf"(?s)not readable: .*remedy: delete the folder {tmp_path}: the training begins"
+        WeightsError, match=rf"(?s)not readable: .*remedy: delete the folder {tmp_path}: the training begins"
     ):
         toys.train(card, lists, tmp_path)
     state.unlink()
@@ -504,9 +504,9 @@ def test_a_training_tells_how_it_goes(tmp_path: Path, lists: Lists) -> None:
         toys.train(card, lists, tmp_path, display=display)
     toys.train(card, lists, tmp_path, display=display)
     assert display.begun == [
-        ("training head, epoch 1 of 2 at most", 13),
-        ("training head, epoch 2 of 2 at most", 13),
-        ("training body, epoch 1 of 1 at most", 12),
+        ("training toy, seed 1, head, epoch 1 of 2 at most", 13),
+        ("training toy, seed 1, head, epoch 2 of 2 at most", 13),
+        ("training toy, seed 1, body, epoch 1 of 1 at most", 12),
     ]
     assert display.done == [13, 13, 12]
     head, body = training.record(tmp_path)["stages"]

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench.errors import StoreError
+from bench.errors import StoreError, WeightsError
 from bench.training.state import (
     learned_names,
     optimiser_tensors,
@@ -88,7 +88,7 @@ def test_a_damaged_file_is_told_with_what_to_do(tmp_path: Path, damage: Any) -> 
     write_tensors(place, {"a": torch.zeros(100)}, {"stage": 1})
     place.write_bytes(damage(place.read_bytes()))
     for read in (read_tensors, read_facts):
-        with pytest.raises(StoreError) as raised:
+        with pytest.raises(WeightsError) as raised:
             read(place)
         assert raised.value.what.startswith("not readable: ")
         assert raised.value.where == str(place)

@@ -145,7 +145,7 @@ def test_one_process_trains_at_a_time(tmp_path: Path, lists: Lists) -> None:
     folder.mkdir()
     with (folder / ".lock").open("wb") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        with pytest.raises(StoreError) as raised:
+        with pytest.raises(Blocked) as raised:
             toys.train(toys.card(), lists, folder)
         assert str(raised.value) == (
             f"another process trains these weights\n  where: {folder}\n  remedy: wait for it, or end it"
