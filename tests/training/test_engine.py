@@ -232,6 +232,15 @@ def test_without_a_dev_list_the_training_loss_is_all_there_is(tmp_path: Path, li
     assert found["losses"] == [[step, pytest.approx(value)] for step, value in enumerate(values, start=1)]
 
 
+def test_the_loss_of_a_batch_and_its_changed_copy_is_their_mean(tmp_path: Path, lists: Lists) -> None:
+    """Not their sum; also where they go through in several passes."""
+    recipe = {"dev": None, "model_arguments": {"training": [2.0] * 10}}
+    augmentation = {"choices": {"spectrum": {"drop_chunk": {"samples": [50, 100]}}}, "keep_original": True}
+    fields = {"monitor": "training loss", "epochs": 1, "augmentation": augmentation, "accumulate": 2}
+    (point,) = told(one_stage(tmp_path, lists, "Dictated", recipe, **fields))["curve"]
+    assert point["training_loss"] == pytest.approx(2.0)
+
+
 # --- when a stage ends ------------------------------------------------------------------------------------------------
 
 

@@ -62,6 +62,10 @@ RECIPES: dict[str, dict[str, Any]] = {
             clip_norm=0.1,
         )
     },
+    "disjoint stages": {
+        "head": toys.stage(epochs=1, learning_rate={"head": 0.05}),
+        "rest": toys.stage(epochs=1, learning_rate={"body": 0.05}),
+    },
     "augmented": {
         "body": toys.stage(epochs=2, augmentation=AUGMENTED, pieces={"longest": 0.05, "seconds": [0.02, 0.04]})
     },

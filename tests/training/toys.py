@@ -32,7 +32,7 @@ AUDIO = {"rate": RATE, "window": "tile", "samples": SAMPLES}
 
 
 class Toy(nn.Module):
-    """A convolution, a batch norm, dropout and two logits; stage `body` trains all of it, `head` the last layer."""
+    """A convolution, a batch norm, dropout, two logits; stage `body` trains all, `head` the last layer, `rest` the others."""
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()
@@ -48,8 +48,9 @@ class Toy(nn.Module):
         return found
 
     def trainable(self, stage: str) -> dict[str, list[nn.Module]]:
-        check_stage(type(self).__name__, stage, ("head", "body", "real"))
-        return {"head": [self.head]} if stage == "head" else {"head": [self.head], "body": [self.body]}
+        check_stage(type(self).__name__, stage, ("head", "rest", "body", "real"))
+        groups: dict[str, list[nn.Module]] = {"head": [self.head], "body": [self.body]}
+        return {name: groups[name] for name in {"head": ("head",), "rest": ("body",)}.get(stage, groups)}
 
     def loss(
         self, stage: str, inputs: Sequence[Tensor], labels: Tensor, *, class_weights: Sequence[float] | None = None
