@@ -94,7 +94,7 @@ def plain_loop(data: Dataset, device: str) -> float:
         optimiser.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]  # torch's own
         optimiser.step()
-        float(loss)
+        float(loss.detach())
         if number == 0:
             started = time.perf_counter()
     return (len(order) // BATCH - 1) / (time.perf_counter() - started)
