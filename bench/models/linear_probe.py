@@ -15,11 +15,11 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from bench.models.objective import TwoLogits, check_stage
-from bench.models.wav2vec2 import BackboneDetector, Reading
+from bench.models.hidden_state import HiddenStateDetector
+from bench.models.objective import check_stage
 
 
-class LinearProbe(TwoLogits, BackboneDetector):
+class LinearProbe(HiddenStateDetector):
     """Waveform of zero mean and unit variance to the logit of bona fide minus the logit of spoof.
 
     Args:
@@ -32,19 +32,6 @@ class LinearProbe(TwoLogits, BackboneDetector):
     def __init__(self, backbone: str | Mapping[str, Any]) -> None:
         super().__init__(backbone)
         self.linear = nn.Linear(self.backbone.architecture.width, 2)
-
-    @property
-    def readings(self) -> tuple[Reading, ...]:
-        """The last hidden state."""
-        return (Reading(self.backbone),)
-
-    def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """(B, N) at 16 kHz, zero behind the end of a file, -> scores (B,). `lengths` is not used, see above."""
-        return self.scored(self.logits(self.readings[0](wave)).float())
-
-    def scored(self, logits: Tensor) -> Tensor:
-        """Logits (B, 2) -> scores (B,)."""
-        return logits[:, 1] - logits[:, 0]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Last hidden state (B, T, D) -> (B, 2): spoof, bona fide."""

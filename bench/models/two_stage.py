@@ -19,13 +19,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bench.models.objective import TwoLogits, check_stage
-from bench.models.wav2vec2 import BackboneDetector, Reading
+from bench.models.hidden_state import HiddenStateDetector
+from bench.models.objective import check_stage
 
 TUNED_BLOCKS = 8  # the top blocks that the second stage trains; the final norm behind them stays as it is
 
 
-class TwoStageXLSR(TwoLogits, BackboneDetector):
+class TwoStageXLSR(HiddenStateDetector):
     """Waveform of zero mean and unit variance to the logit of bona fide minus the logit of spoof.
 
     Args:
@@ -40,19 +40,6 @@ class TwoStageXLSR(TwoLogits, BackboneDetector):
         width = self.backbone.architecture.width
         self.attention_weights_layer = nn.Sequential(nn.Linear(width, 128), nn.Tanh(), nn.Linear(128, 1))
         self.classifier = nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 2))
-
-    @property
-    def readings(self) -> tuple[Reading, ...]:
-        """The last hidden state."""
-        return (Reading(self.backbone),)
-
-    def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """(B, N) at 16 kHz, zero behind the end of a file, -> scores (B,). `lengths` is not used, see above."""
-        return self.scored(self.logits(self.readings[0](wave)).float())
-
-    def scored(self, logits: Tensor) -> Tensor:
-        """Logits (B, 2) -> scores (B,)."""
-        return logits[:, 1] - logits[:, 0]
 
     def logits(self, hidden: Tensor) -> Tensor:
         """Last hidden state (B, T, D) -> (B, 2): spoof, bona fide."""

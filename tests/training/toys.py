@@ -32,7 +32,7 @@ AUDIO = {"rate": RATE, "window": "tile", "samples": SAMPLES}
 
 
 class Toy(nn.Module):
-    """A convolution, a batch norm, dropout, two logits; `body` trains all, `head` the last layer, `rest` the others."""
+    """A convolution, a batch norm, dropout, two logits; stage `body` trains all, `head` the last layer, `rest` the rest."""
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()
