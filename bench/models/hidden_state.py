@@ -12,7 +12,7 @@ from bench.models.wav2vec2 import BackboneDetector, Reading
 
 
 class HiddenStateDetector(TwoLogits, BackboneDetector):
-    """Base of detectors whose `logits` take the last hidden state (B, T, D), unmasked: zeros behind a file are heard."""
+    """Base of detectors whose `logits` take the last hidden state (B, T, D), unmasked: zeros behind a file count."""
 
     @property
     def readings(self) -> tuple[Reading, ...]:
