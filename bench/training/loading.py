@@ -129,20 +129,19 @@ class _Batches(Dataset[Batch | BenchError]):
 
 
 def batches(
-    clips: Clips, rows: Sequence[np.ndarray], *, workers: int = 0, pin: bool = False, first: int = 0
+    clips: Clips, rows: Sequence[np.ndarray], *, workers: int = 0, pin: bool = False
 ) -> Iterator[Batch]:
-    """Decoded batches of these rows of the list, in their order, from number `first` on.
+    """Decoded batches of these rows of the list, in their order.
 
     Raises:
         AudioError: as `Clips.clips`, also where a worker met it.
         DataError: a worker died.
     """
-    order = range(first, len(rows))
-    processes = min(workers, len(order))
+    processes = min(workers, len(rows))
     loader = DataLoader(
         _Batches(clips, rows),
         batch_size=None,
-        sampler=list(order),
+        shuffle=False,
         collate_fn=_unchanged,
         num_workers=processes,
         prefetch_factor=4 if processes else None,

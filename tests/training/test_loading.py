@@ -185,7 +185,7 @@ def test_draws_follow_from_epoch_and_trial_not_from_order_or_workers(lists: Mapp
     expected = list(batches(clips, rows))
     state = repr(np.random.get_state())
     assert same(list(batches(clips, rows, workers=2)), expected)
-    assert same(list(batches(clips, rows, first=2)), expected[2:])
+    assert same(list(batches(clips, rows[2:])), expected[2:])
     assert same(list(batches(clips, rows[::-1]))[::-1], expected)
     assert not any(same([one], [other]) for one, other in zip(expected, batches(clips.at(1), rows), strict=True))
     assert repr(np.random.get_state()) == state
