@@ -128,9 +128,7 @@ class _Batches(Dataset[Batch | BenchError]):
         return Batch(torch.from_numpy(wave), torch.tensor([length for *_, length in found]), labels, rows)
 
 
-def batches(
-    clips: Clips, rows: Sequence[np.ndarray], *, workers: int = 0, pin: bool = False
-) -> Iterator[Batch]:
+def batches(clips: Clips, rows: Sequence[np.ndarray], *, workers: int = 0, pin: bool = False) -> Iterator[Batch]:
     """Decoded batches of these rows of the list, in their order.
 
     Raises:

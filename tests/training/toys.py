@@ -32,7 +32,7 @@ AUDIO = {"rate": RATE, "window": "tile", "samples": SAMPLES}
 
 
 class Toy(nn.Module):
-    """A convolution, a batch norm, dropout, two logits; stage `head` trains the last layer, `rest` the rest, `body` all."""
+    """Convolution, batch norm, dropout and two logits. Stage `head` trains the last layer, `rest` all else, `body` both."""
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()
