@@ -154,7 +154,9 @@ def test_a_killed_process_is_gone_on_with(tmp_path: Path, lists: Lists, children
         before = state.stat().st_mtime_ns if state.exists() else 0
         child = children.Process(target=toys.train_in_child, args=(card, lists, folder, -1.0))
         child.start()
+        end = time.monotonic() + 60
         while child.is_alive() and (not state.exists() or state.stat().st_mtime_ns == before):
+            assert time.monotonic() < end
             time.sleep(0.001)
         time.sleep(moments.uniform(0, 0.02))
         child.kill()
