@@ -5,16 +5,20 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from click.testing import CliRunner
 
-from bench import metrics, training
+from bench import audio, metrics, training, weights
 from bench.cli import main
+from bench.models.slim import self_contrastive
 from bench.passes import scorer
 from bench.scoring import Scored, plan_batches, score_trials
-from bench.training.lists import validation_list
+from bench.training.lists import training_list, validation_list
+from bench.training.staged import initial
 from bench.trials import is_bonafide
 from bench.weights import Checkpoint
 from bench.workspace import Options, TrainedWeights, Workspace
@@ -79,3 +83,36 @@ def test_one_command_goes_from_nothing_to_error_rates(shared: Path, cards: Path,
     site = tmp_path / "site"
     assert CliRunner().invoke(main, ["report", "--out", str(site), "--results", places[3]]).exit_code == 0
     assert "random backbone" in (site / "index.html").read_text()
+
+
+def test_stage_1_of_slim_brings_style_and_linguistics_of_real_speech_together(
+    shared: Path, cards: Path, tmp_path: Path
+) -> None:
+    """Their distance falls and the redundancy too, where both are divided by the root of the batch size: divided by
+    the size itself, as printed, the redundancy weighs too little to move."""
+    stage = {"batch_size": 14, "validation": None, "monitor": "training loss", "keep": "last", "crop": "first"}
+    stages = {"classifier": None, "dependency": {**stage, "patience": None, "loss": {"divisor": "root"}}}
+    lists = {"train": "asvspoof2019-la", "dev": "asvspoof2019-la-dev"}
+    (tiny,) = recipes.write(cards, ["slim"], epochs=30, recipe={"dev": None, "stages": stages}, **lists)
+    workspace = Workspace(Options(shared / "corpora", results=tmp_path / "results", cards=cards, device="cpu"))
+    place = workspace.trained(workspace.detectors[tiny])
+    trials = training_list(place.recipe, place.recipe.stages["dependency"], place.materials.lists).trials
+    wave = torch.stack([torch.from_numpy(audio.prepare(path, place.card.audio).wave) for path in trials["path"]])
+
+    def terms(model: Any) -> tuple[float, float]:
+        with torch.no_grad():
+            features = [
+                side.compression(reading(wave)) for side, reading in zip(model.sides, model.readings, strict=True)
+            ]
+        distance, both = (
+            float(self_contrastive(*features, weight=weight, divisor="root", cross="frames")) for weight in (0.0, 1.0)
+        )
+        return distance, both - distance
+
+    model = initial(place.card, place.recipe, place.materials.start).eval()
+    before = terms(model)
+    training.train(place.card, place.materials, place.folder)
+    model.load_state_dict(weights.read(place.file))
+    after = terms(model)
+    assert after[0] < 0.75 * before[0]
+    assert after[1] < 0.9 * before[1]

@@ -66,10 +66,20 @@ def recipe_key(card: DetectorCard, materials: Materials) -> str:
         "recipe": recipe.model_dump(mode="json", exclude={"start"}),
         "stages": list(recipe.stages),  # in their order, which the sorted keys do not tell
         "start": {part: found.sha256 if found else "random" for part, found in sorted(materials.start.items())},
-        "lists": {name: [found.digest, found.files] for name, found in sorted(materials.lists.items())},
+        "lists": {
+            name: [found.digest, found.files, _rows(recipe, found)] for name, found in sorted(materials.lists.items())
+        },
         "engine": ENGINE_VERSION,
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _rows(recipe: Recipe, dataset: Dataset) -> str:
+    """Sha256 (hex) of what a digest leaves out of a list: the order of its trials, and the columns that draws read."""
+    sources = [source for stage in recipe.stages.values() for source in (*stage.train, stage.validation) if source]
+    read = {column for source in sources for column in (*source.where, source.stratify)}
+    table = dataset.trials[[column for column in dataset.trials if column == "trial" or column in read]]
+    return hashlib.sha256(table.to_csv(index=False).encode(errors="surrogateescape")).hexdigest()
 
 
 def train(

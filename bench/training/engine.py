@@ -258,7 +258,10 @@ class StageTraining:
         copies = 2 if setting.training.double else 1
         share = copies * count / self._accelerator.num_processes  # a process may have a row more or less
         for number, inputs in enumerate(passes):
-            torch.manual_seed(derived(setting.seed, setting.name, at.step, number, self._accelerator.process_index))
+            seed = derived(setting.seed, setting.name, at.step, number, self._accelerator.process_index)
+            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` walks the stack where there is no GPU
+            if self._accelerator.device.type == "cuda":
+                torch.cuda.manual_seed(seed)
             alone = number + 1 < len(passes)
             together = self._accelerator.no_sync(self._objective) if alone else contextlib.nullcontext()
             with together, explained(setting.name, len(inputs.labels)):

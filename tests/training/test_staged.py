@@ -105,7 +105,7 @@ def test_killed_behind_every_step_it_ends_in_the_same_weights(
 
 def test_killed_at_any_file_it_ends_in_the_same_weights(tmp_path: Path, lists: Lists) -> None:
     """Before and behind each: the best weights, the state that counts them, the end of a stage, the result."""
-    stages = {"head": HEAD, "body": toys.stage(epochs=2)}
+    stages = {"head": HEAD | {"epochs": 1}, "body": toys.stage(epochs=2)}
     card = toys.card(stages)
     expected = toys.final(toys.train(card, lists, tmp_path / "undisturbed"))
     for write, written in ((write, written) for write in itertools.count(1) for written in (False, True)):
@@ -119,7 +119,7 @@ def test_killed_at_any_file_it_ends_in_the_same_weights(tmp_path: Path, lists: L
             assert toys.final(folder) == expected
         else:
             break
-    assert write > 8
+    assert write > 7
 
 
 def test_killed_in_between_two_saves_it_loses_the_steps_behind_the_last(

@@ -65,6 +65,9 @@ def test_everything_that_determines_the_weights_is_in_the_recipe_key(
         return recipe_key(card or toys.card(), Materials(datasets, {"body": start}))
 
     plain = toys.card()
+    drawn = toys.card({"body": toys.stage(train=[{"dataset": "train", "where": {"attack": "A1"}}])})
+    trials = lists["train"].trials
+    relabelled = trials.assign(attack=trials["attack"].replace("A2", "A1"))
     texts = {"name": "other", "title": "T", "licence": "GPL", "listed": False, "notes": ("N",)}
     assert len(key()) == 64
     assert key(plain.model_copy(update=texts)) == key(plain)
@@ -74,6 +77,8 @@ def test_everything_that_determines_the_weights_is_in_the_recipe_key(
         *(key(start=start) for start in starts),
         key(datasets={**lists, "train": other}),
         key(datasets={**lists, "dev": own}),
+        key(datasets={**lists, "train": toys.dataset("train", lists["train"].trials[::-1])}),
+        *(key(drawn, {**lists, "train": toys.dataset("train", table)}) for table in (trials, relabelled)),
         key(toys.card(seed=2)),
         key(toys.card(dev="train")),
         key(toys.card({"body": toys.stage(epochs=4)})),

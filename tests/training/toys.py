@@ -32,7 +32,7 @@ AUDIO = {"rate": RATE, "window": "tile", "samples": SAMPLES}
 
 
 class Toy(nn.Module):
-    """Convolution, batch norm, dropout, two logits; `head` trains the last layer, `rest` the others, `body` all."""
+    """Convolution, batch norm, dropout, two logits. Stage `head` trains the last layer, `rest` the rest, `body` all."""
 
     def __init__(self, width: int = 4) -> None:
         super().__init__()
