@@ -50,7 +50,7 @@ def scored_eer(place: TrainedWeights) -> float:
 @pytest.mark.parametrize("name", sorted(recipes.shipped()))
 def test_every_recipe_runs_to_its_end_on_real_speech(name: str, shared: Path, cards: Path, tmp_path: Path) -> None:
     """The loss falls, dev EER is recorded, and the stored weights score as the detector did when it was validated."""
-    (tiny,) = recipes.write(cards, [name], trials=12, epochs=5, **LISTS)
+    (tiny,) = recipes.write(cards, [name], trials=12, epochs=4, **LISTS)
     workspace = Workspace(Options(shared / "corpora", results=tmp_path / "results", cards=cards, device="cpu"))
     place = workspace.trained(workspace.detectors[tiny])
     training.train(place.card, place.materials, place.folder, features=tmp_path / "features", feature_limit=1 << 30)
