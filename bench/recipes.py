@@ -161,8 +161,9 @@ class Schedule(Fields):
     """How a group's learning rate goes from its first to its last value over the optimiser steps of the stage.
 
     warmup: steps, or below 1 the share of all steps, from 0 to the first value; then
-    name:   `constant`; `linear`, `cosine` to the last value at the last step; `exponential`, by the factor `factor`
-            over all steps; `step`, times `factor` after every `epochs` epochs (torch's StepLR).
+    name:   `constant`; `linear` or `cosine` to the last value, which the step behind the last one would have;
+            `exponential`, by the factor `factor` over all steps; `step`, times `factor` after every `epochs` epochs
+            (torch's StepLR).
     """
 
     name: Literal["constant", "linear", "cosine", "exponential", "step"] = "constant"

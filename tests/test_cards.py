@@ -186,7 +186,7 @@ ssl-aasist-la-retrained                whole        adam      1e-4   1e-6       
 ssl-aasist-df-retrained                whole        adam      1e-4   1e-6             constant    14    100    -        loss     3        1234
 rawnet2-retrained                      whole        adam      1e-4   1e-4             constant    32    100    -        loss     0        1234
 lfcc-lcnn-retrained                    whole        adam      0      3e-4             step        64    100    50       loss     0        1000
-"""  # noqa: E501
+"""  # noqa: E501, a table
 HEADER, *LINES = (line.split() for line in LITERATURE.strip().splitlines())
 MONITORS = {"training": "training loss", "loss": "validation loss", "EER": "validation EER"}
 

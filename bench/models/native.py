@@ -241,8 +241,8 @@ def _told(folder: Path) -> Iterator[None]:
     """Silence on the terminal, where a table may be drawn; and what a strange folder makes transformers raise."""
     # Its logging is typed in part only, too.
     verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()  # type: ignore[no-untyped-call]
-    logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # untyped there
+    logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # likewise
     try:
         yield
     except Exception as error:  # any field of its settings may be anything
@@ -255,4 +255,4 @@ def _told(folder: Path) -> Iterator[None]:
     finally:
         logging.set_verbosity(verbosity)
         if bars:
-            logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+            logging.enable_progress_bar()  # type: ignore[no-untyped-call]  # likewise

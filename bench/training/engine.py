@@ -70,7 +70,7 @@ class StageTraining:
         workers: int,
     ) -> None:
         self.setting, self.stage, self._detector = setting, setting.stage, detector
-        self._done, self._folder, self._workers = done, folder, workers
+        self._done, self._folder = done, folder
         groups = trained_modules(detector, setting.name)
         self._trained = [module for modules in groups.values() for module in modules]
         self.learned = self.learned_by(detector, setting.name, before)
@@ -230,7 +230,7 @@ class StageTraining:
             if last:
                 at.epoch, at.batch = at.epoch + 1, 0
             if validate:
-                self._validate(display, log)
+                self._validate(log)
             if validate or save:
                 self._save()
                 self._saved = time.perf_counter()
@@ -296,7 +296,7 @@ class StageTraining:
 
     # --- validation ---------------------------------------------------------------------------------------------------
 
-    def _validate(self, display: Display, log: Callable[[str], None]) -> None:
+    def _validate(self, log: Callable[[str], None]) -> None:
         """One point of the curve: the losses, the dev EER, and whether this is the best so far."""
         at, stage = self._progress, self.stage
         training_loss = at.total / at.rows

@@ -116,7 +116,7 @@ def hub_folders(folder: Path) -> None:
         WeightsError: a folder was not read.
     """
     transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # tells what is left out
-    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]  # untyped there
     wave = torch.randn(1, 16_000, generator=torch.Generator().manual_seed(0))
     for name, encoder in (
         ("Wav2Vec2Model", "Wav2Vec2Model"),

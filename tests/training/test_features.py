@@ -14,7 +14,7 @@ import signal
 import threading
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -53,15 +53,6 @@ WINDOW = AudioRecipe(window="pad", samples=1200, epsilon=1e-7)  # 3 frames
 ROWS, SIZE = 10, 4  # utterances, and how many of them a forward pass: batches of 4, 4 and 2
 ROW = 4 * 3 * TINY["width"]  # bytes
 MANY = 1 << 30
-
-
-@pytest.fixture(scope="module", autouse=True)
-def one_thread() -> Iterator[None]:
-    """Threads that wait for each other take ten times as long on a busy machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 @pytest.fixture(scope="module")

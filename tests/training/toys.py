@@ -156,7 +156,7 @@ class Encoded(nn.Module):
         self.readings = (Reading(self.backbone),)
 
     def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        return self.loss("head", [self.readings[0](wave)], torch.ones(len(wave))).scores  # type: ignore[return-value]
+        return self.loss("head", [self.readings[0](wave)], torch.ones(len(wave))).scores  # type: ignore[return-value]  # it has some
 
     def trainable(self, stage: str) -> dict[str, list[nn.Module]]:
         return {"head": [self.head]} if stage == "head" else {"head": [self.head], "body": [self.backbone]}
