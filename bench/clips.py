@@ -28,7 +28,7 @@ from bench.corpora.files import audio_files
 from bench.errors import BenchError, CardError, DataError, UsageError
 from bench.matrix import Planned
 from bench.progress import Display
-from bench.results import Comparison, Scale
+from bench.scales import Comparison, Scale, scale
 from bench.scoring import Failed, plan_batches, resolve_model, score_trials
 from bench.store import Cell, Store
 from bench.trials import AUDIO_SUFFIXES
@@ -173,10 +173,10 @@ def score(
     for pair in (pair for pair in ready if scores[pair.card.name]):
         scales, damaged = _scales(workspace.store, _comparable(cells, pair, wanted))
         troubles += [replace(trouble, named=bool(datasets)) for trouble in damaged]
-        missing = wanted - {scale.cell.dataset for scale in scales} if datasets else () if scales else (ANY,)
+        missing = wanted - {known.cell.dataset for known in scales} if datasets else () if scales else (ANY,)
         judges.append(_judge(pair, scores[pair.card.name], missing))
         compared += [
-            replace(one, comparisons=tuple(scale.compare(one.score) for scale in scales))
+            replace(one, comparisons=tuple(known.compare(one.score) for known in scales))
             for one in scores[pair.card.name]
         ]
     order = {file: number for number, file in enumerate(paths)}
@@ -284,7 +284,7 @@ def _scales(store: Store, cells: Iterable[Cell]) -> tuple[list[Scale], list[Trou
     scales, troubles = [], []
     for cell in cells:
         try:
-            scales.append(results.scale(store, cell))
+            scales.append(scale(store, cell))
         except BenchError as error:
             name = f"stored scores of {cell.detector} on {cell.dataset}"
             troubles.append(Trouble("cell", name, error.reason(), error.remedy or ""))

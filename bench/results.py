@@ -9,21 +9,19 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
-import functools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from bench import bands, metrics
+from bench import bands, metrics, scored
 from bench.bands import Band
-from bench.errors import BenchError, DataError, StoreError, unknown
+from bench.errors import BenchError, DataError, unknown
 from bench.metrics import Slice
+from bench.scored import Scored, TrialLists, trial_lists
 from bench.store import Cell, Store
-from bench.trials import COLUMNS, SPOOF_ATTRIBUTES, is_bonafide
-from bench.trials import digest as trial_digest
+from bench.trials import COLUMNS, SPOOF_ATTRIBUTES
 
 F1_HEADLINE = "F1 (bona fide positive, threshold = test-set EER threshold)"
 
@@ -125,47 +123,6 @@ class Result:
         return "; ".join(parts)
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """Where a score lies among those of a cell of the same detector.
-
-    eer: of the detector on the cell's trials, None where they are all of one class.
-    lower_bonafide, lower_spoof: share of the bona fide and of the spoofed trials that scored lower, in [0, 1], a tie
-            counts half; None where the cell has no such trial.
-    """
-
-    dataset: str
-    digest: str
-    key: str
-    eer: float | None
-    n_bonafide: int
-    n_spoof: int
-    lower_bonafide: float | None
-    lower_spoof: float | None
-
-
-@dataclass(frozen=True)
-class Scale:
-    """The scores that a cell is measured over, of each class in ascending order; `eer` as in `Comparison`."""
-
-    cell: Cell
-    eer: float | None
-    bonafide: np.ndarray
-    spoof: np.ndarray
-
-    def compare(self, score: float) -> Comparison:
-        return Comparison(
-            dataset=self.cell.dataset,
-            digest=self.cell.manifest["dataset"]["digest"],
-            key=self.cell.key,
-            eer=self.eer,
-            n_bonafide=len(self.bonafide),
-            n_spoof=len(self.spoof),
-            lower_bonafide=share_lower(self.bonafide, score),
-            lower_spoof=share_lower(self.spoof, score),
-        )
-
-
 def evaluate_cell(store: Store, cell: Cell, *, breakdowns: bool = True) -> Result:
     """The numbers of one cell, `breakdowns` as in `collect`.
 
@@ -173,28 +130,7 @@ def evaluate_cell(store: Store, cell: Cell, *, breakdowns: bool = True) -> Resul
         StoreError: scores that are not those of the dataset's trial list, or a complete cell that lacks some.
         DataError: scores that cannot be measured, see `bench.metrics.evaluate`.
     """
-    return _banded(cell, functools.cache(functools.partial(_trial_list, store)), breakdowns)
-
-
-def scale(store: Store, cell: Cell) -> Scale:
-    """The scores of a cell with a number, to compare others with.
-
-    Raises:
-        StoreError, DataError: as `evaluate_cell`.
-    """
-    scores, trials = _scored(cell, _trial_list(store, cell.dataset, cell.manifest["dataset"]["digest"]))
-    values, labels = scores["score"].to_numpy(), is_bonafide(trials)
-    bonafide, spoof = np.sort(values[labels == 1]), np.sort(values[labels == 0])
-    eer = metrics.eer(values, labels).eer if len(bonafide) and len(spoof) else None
-    return Scale(cell, eer, bonafide, spoof)
-
-
-def share_lower(ordered: np.ndarray, score: float) -> float | None:
-    """Share of scores (N,), ascending, that are lower than `score`, a tie counting half; None of no scores."""
-    if not len(ordered):
-        return None
-    twice = np.searchsorted(ordered, score, "left") + np.searchsorted(ordered, score, "right")
-    return float(twice / (2 * len(ordered)))
+    return _banded(cell, trial_lists(store), breakdowns)
 
 
 def collect(
@@ -221,12 +157,12 @@ def collect(
     cells = store.current()
     wanted_datasets = selected("dataset", datasets, {cell.dataset for cell in cells})
     wanted_detectors = selected("detector", detectors, {cell.detector for cell in cells})
-    lists = functools.cache(functools.partial(_trial_list, store))
+    lists = trial_lists(store)
     wanted = (cell for cell in cells if cell.dataset in wanted_datasets and cell.detector in wanted_detectors)
     return ranked(_told(cell, lists, breakdowns) for cell in wanted)
 
 
-def _told(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns: bool) -> Result:
+def _told(cell: Cell, lists: TrialLists, breakdowns: bool) -> Result:
     """The numbers of a cell, or why it has none: one damaged cell must not hide the others."""
     try:
         return _banded(cell, lists, breakdowns)
@@ -234,7 +170,7 @@ def _told(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns: boo
         return Result(dataclasses.replace(cell, status="failed", reason=error.reason(), remedy=error.remedy or ""))
 
 
-def _banded(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns: bool) -> Result:
+def _banded(cell: Cell, lists: TrialLists, breakdowns: bool) -> Result:
     """The numbers of a cell, and of the other seeds where there are several."""
     result = _evaluate(cell, lists, breakdowns)
     if not cell.band:
@@ -274,67 +210,24 @@ def _order(result: Result) -> tuple[str, bool, str, bool, float, str]:
     return cell.dataset, False, result.digest, bool(result.unscored), result.eer, cell.detector
 
 
-def _trial_list(store: Store, dataset: str, digest: str) -> pd.DataFrame:
-    trials = store.trials(dataset, digest)
-    if trial_digest(trials) != digest:
-        raise StoreError(
-            f"the stored trial list of {dataset} is not the one its digest {digest[:12]} names",
-            where=store.root,
-            remedy="remove its trials-*.parquet and run again with the corpus at hand",
-        )
-    return trials
-
-
-def _evaluate(cell: Cell, lists: Callable[[str, str], pd.DataFrame], breakdowns: bool) -> Result:
+def _evaluate(cell: Cell, lists: TrialLists, breakdowns: bool) -> Result:
     if not cell.has_number:
         return Result(cell)
-    full = lists(cell.dataset, cell.manifest["dataset"]["digest"])
-    scores, trials = _scored(cell, full)
-    unscored = len(full) - len(trials)
-    labels = is_bonafide(trials)
-    if labels.all() or not labels.any():
-        return Result(cell, unscored=unscored)
-    values = scores["score"].to_numpy()
+    trials = scored.load(cell, lists)
+    if not trials.measurable:
+        return Result(cell, unscored=trials.unscored)
+    values, labels, table = trials.values, trials.labels, trials.trials
     try:
         found = metrics.evaluate(values, labels)
-        native = _native(cell, scores, labels)
+        native = _native(trials)
     except DataError as error:
         raise DataError(error.what, where=cell.path, remedy=error.remedy) from error
     slices = {
-        attribute: metrics.breakdown(values, labels, trials[attribute].tolist(), attribute in SPOOF_ATTRIBUTES)
-        for attribute in (_attributes(trials) if breakdowns else ())
+        attribute: metrics.breakdown(values, labels, table[attribute].tolist(), attribute in SPOOF_ATTRIBUTES)
+        for attribute in (_attributes(table) if breakdowns else ())
     }
     told = {name: parts for name, parts in slices.items() if any(part.eer is not None for part in parts)}
-    return Result(cell, found, native, told, unscored)
-
-
-def _scored(cell: Cell, trials: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """What a cell is measured over: the scores that are there, and their trials, row by row."""
-    scores = _aligned(cell, trials)
-    has_score = scores["score"].notna().to_numpy()
-    unscored = int((~has_score).sum())
-    if unscored and cell.status == "complete":
-        raise StoreError(
-            f"the cell says complete, but {unscored} of {len(trials)} trials have no score",
-            where=cell.path,
-            remedy="remove this folder and run the cell again",
-        )
-    return scores[has_score], trials[has_score]
-
-
-def _aligned(cell: Cell, trials: pd.DataFrame) -> pd.DataFrame:
-    """The stored scores, one row a trial in the order of the trial list; a trial without a score is NaN."""
-    scores = cell.scores()
-    rows = pd.Index(trials["trial"]).get_indexer(pd.Index(scores["trial"]))
-    strange = (rows < 0) | scores["trial"].duplicated().to_numpy()
-    if strange.any():
-        raise StoreError(
-            f"{strange.sum()} stored scores repeat a trial or are of none of dataset {cell.dataset}, "
-            f"first {scores['trial'].iloc[int(strange.argmax())]!r}",
-            where=cell.path,
-            remedy="remove this folder and run the cell again",
-        )
-    return scores.set_index(rows).reindex(range(len(trials)))
+    return Result(cell, found, native, told, trials.unscored)
 
 
 def _attributes(trials: pd.DataFrame) -> list[str]:
@@ -344,11 +237,11 @@ def _attributes(trials: pd.DataFrame) -> list[str]:
     return ["attack", *told] if (trials["attack"] != "").any() else told
 
 
-def _native(cell: Cell, scores: pd.DataFrame, labels: Any) -> dict[str, Any] | None:
-    decision = cell.manifest["detector"].get("decision")
-    if decision is None or decision["column"] not in scores:
+def _native(trials: Scored) -> dict[str, Any] | None:
+    decision = trials.cell.manifest["detector"].get("decision")
+    if decision is None or decision["column"] not in trials.scores:
         return None
-    decided = metrics.decide(scores[decision["column"]].to_numpy(), labels, decision["threshold"])
+    decided = metrics.decide(trials.scores[decision["column"]].to_numpy(), trials.labels, decision["threshold"])
     return {**decided, "column": decision["column"], "threshold": decision["threshold"]}
 
 

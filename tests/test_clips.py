@@ -16,7 +16,7 @@ import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import audio, cli, clips, imports, results, terminal
+from bench import audio, cli, clips, imports, results, scales, terminal
 from bench.clips import Clips, ClipScore, Trouble
 from bench.errors import UsageError
 from bench.files import write_json
@@ -102,9 +102,9 @@ def test_a_trial_of_the_cell_ties_with_itself(world: World) -> None:
 @given(st.lists(st.integers(-4, 4).map(float), min_size=1, max_size=12), st.integers(-5, 5).map(float))
 def test_the_share_of_lower_scores(scores: list[float], value: float) -> None:
     """It is what counting gives, and the shares of a score and of its negative add up to 1."""
-    share = results.share_lower(np.sort(np.array(scores)), value)
+    share = scales.share_lower(np.sort(np.array(scores)), value)
     assert share == pytest.approx(lower(scores, value))
-    mirrored = results.share_lower(np.sort(-np.array(scores)), -value)
+    mirrored = scales.share_lower(np.sort(-np.array(scores)), -value)
     assert share is not None
     assert mirrored == pytest.approx(1 - share)
 

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_curve
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench import audio, metrics, training
+from bench import audio, det, metrics, training
 from bench.corpora import Dataset
 from bench.errors import BenchError, DataError, ScoringError
 from bench.recipes import Stage
@@ -323,7 +323,7 @@ def test_patience_counts_validations_without_gain(
 ) -> None:
     """Of the dev EER; where ties count as better, an equal value is a gain and the later one is kept."""
     rates = iter([0.3, 0.2, 0.25, 0.2, 0.21, 0.22, 0.2, 0.5])
-    monkeypatch.setattr(metrics, "eer", lambda *_: metrics.EqualErrorRate(next(rates), 0, 0, 0))
+    monkeypatch.setattr(metrics, "eer", lambda *_: det.EqualErrorRate(next(rates), 0, 0, 0))
     found = told(one_stage(tmp_path, lists, ties=ties, patience=patience, epochs=8, batch_size=13))
     assert (found["epochs"], found["stopped_early"]) == (epochs, epochs < 8)
     if patience is not None or not ties:

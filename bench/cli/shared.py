@@ -1,12 +1,18 @@
-"""Command line options that several commands share."""
+"""What the commands share: options, and the workspace that they name."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+
+from bench.errors import UsageError
+
+if TYPE_CHECKING:
+    from bench.store import Store
+    from bench.workspace import Workspace
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -83,3 +89,30 @@ def trains(command: F) -> F:
         help="Most that outputs of frozen encoders may take in the results folder; 0 keeps none.",
     )
     return seeds(cache(command))
+
+
+def workspace_of(options: dict[str, Any], *, make: bool = False) -> Workspace:
+    from bench.workspace import Options, Workspace
+
+    if "feature_cache" in options:
+        options["feature_limit"] = int(options.pop("feature_cache") * 10**9)
+    places: dict[str, Path] = {}
+    for item in options.pop("data", ()):
+        name, equals, path = item.partition("=")
+        if not (name and equals and path):
+            raise click.BadParameter(f"{item!r} is not NAME=PATH", param_hint="--data")
+        places[name] = Path(path)
+    return Workspace(Options(data=places, **options), make=make)
+
+
+def existing(root: Path) -> Store:
+    """The store of a command that only reads one.
+
+    Raises:
+        UsageError: there is none.
+    """
+    from bench.store import Store
+
+    if not root.is_dir():
+        raise UsageError("there are no results here", where=root, remedy="run `bench run`, or name --results")
+    return Store(root)

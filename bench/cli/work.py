@@ -1,7 +1,4 @@
-"""The command line: parse, call, print. No logic of its own.
-
-Heavy imports stay inside the commands, so that `bench --help` and a mistyped option answer at once.
-"""
+"""Commands that need corpora or weights: list, fetch, run, train, score, demo."""
 
 from __future__ import annotations
 
@@ -9,17 +6,14 @@ import sys
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import click
 from rich.text import Text
 
-from bench import options as shared
 from bench import terminal
-from bench.errors import BenchError
-
-if TYPE_CHECKING:
-    from bench.workspace import Workspace
+from bench.cli import shared
+from bench.cli.shared import workspace_of
 
 DEMO_DETECTORS = ("lfcc-gmm-demo", "xlsr-sls-demo", "probe-*", "random")
 WHAT_THE_DEMO_SHOWS = (
@@ -29,36 +23,7 @@ WHAT_THE_DEMO_SHOWS = (
 )
 
 
-class Commands(click.Group):
-    """Shows a `BenchError` without a traceback and exits with its code."""
-
-    def invoke(self, ctx: click.Context) -> Any:
-        try:
-            return super().invoke(ctx)
-        except BenchError as error:
-            terminal.err.print(Text.assemble(("error: ", "bold red"), str(error)), soft_wrap=True)
-            ctx.exit(error.exit_code)
-        except KeyboardInterrupt:
-            terminal.err.print("\ninterrupted; what was trained and scored so far is stored: run it again to go on")
-            ctx.exit(130)
-
-
-@click.group(
-    cls=Commands,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100, "show_default": True},
-)
-@click.version_option(package_name="antispoof-bench", prog_name="bench")
-def main() -> None:
-    """Which audio-deepfake detector can be trusted on which data.
-
-    \b
-    bench demo                                          see everything work, offline, on a CPU
-    bench run --detectors aasist --datasets itw         score, store, print EER and F1
-    bench report                                        the leaderboard as a page
-    """
-
-
-@main.command("list")
+@click.command("list")
 @click.argument("kind", type=click.Choice(["detectors", "datasets"]))
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @shared.places
@@ -66,7 +31,7 @@ def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) 
     """What exists, what is ready here, and how to get the rest."""
     from bench import inventory
 
-    workspace = _workspace(places)
+    workspace = workspace_of(places)
     if kind == "detectors":
         detectors = inventory.list_detectors(workspace)
         entries, table = list[inventory.Entry](detectors), inventory.detector_table(detectors, terminal.out.width)
@@ -81,7 +46,7 @@ def list_(kind: Literal["detectors", "datasets"], as_json: bool, **places: Any) 
         terminal.print_reason(*remark)
 
 
-@main.command()
+@click.command()
 @click.argument("kind", type=click.Choice(["detectors", "datasets"]))
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--dry-run", is_flag=True, help="Show what would be downloaded from where to where, and do nothing.")
@@ -95,7 +60,7 @@ def fetch(kind: Literal["detectors", "datasets"], names: Sequence[str], dry_run:
     """
     from bench import fetch
 
-    workspace = _workspace(places)
+    workspace = workspace_of(places)
     planned = fetch.plan(workspace, kind, names)
     terminal.print_fetch_plan(planned)
     if dry_run:
@@ -112,7 +77,7 @@ def fetch(kind: Literal["detectors", "datasets"], names: Sequence[str], dry_run:
         sys.exit(1)
 
 
-@main.command()
+@click.command()
 @click.option(
     "--detectors", "-d", required=True, multiple=True, help="Names, globs, `all`; repeat or separate by commas."
 )
@@ -147,7 +112,7 @@ def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_jso
     """
     from bench import matrix
 
-    workspace = _workspace(options, make=not dry_run)
+    workspace = workspace_of(options, make=not dry_run)
     planned = matrix.plan(workspace, detectors, datasets)
     if dry_run:
         terminal.print_plan(workspace, planned, as_json)
@@ -161,7 +126,7 @@ def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_jso
         sys.exit(1)
 
 
-@main.command()
+@click.command()
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @shared.trains
 @shared.device
@@ -179,7 +144,7 @@ def train(names: Sequence[str], dry_run: bool, **options: Any) -> None:
     """
     from bench import trainings
 
-    workspace = _workspace(options, make=not dry_run)
+    workspace = workspace_of(options, make=not dry_run)
     planned = trainings.plan(workspace, names)
     if not dry_run:
         with terminal.display() as display:
@@ -189,7 +154,7 @@ def train(names: Sequence[str], dry_run: bool, **options: Any) -> None:
         sys.exit(1)
 
 
-@main.command()
+@click.command()
 @click.argument("files", nargs=-1, required=True, metavar="FILE...", type=click.Path())
 @click.option(
     "--detectors",
@@ -213,7 +178,7 @@ def score(
     """
     from bench import clips
 
-    workspace = _workspace(options)
+    workspace = workspace_of(options)
     try:
         with terminal.display() as display:
             found = clips.score(workspace, files, detectors, datasets, display)
@@ -231,86 +196,7 @@ def score(
         sys.exit(1)
 
 
-@main.command("import")
-@click.argument("file", type=click.Path(path_type=Path))
-@click.option("--detector", required=True, help="The name the scores shall have.")
-@click.option("--dataset", required=True, help="The dataset they are of.")
-@click.option("--allow-missing", is_flag=True, help="Accept a file that lacks trials of the dataset.")
-@shared.places
-def import_(file: Path, detector: str, dataset: str, **options: Any) -> None:
-    """Take over a score file made elsewhere.
-
-    Text or gzip, higher = more bona fide: `trial score` a line, the four columns of an official baseline, or a table
-    with a header such as `trial,score`. A trial is the same with or without folders and audio suffix.
-    """
-    from bench import imports, results
-
-    workspace = _workspace(options)
-    cell, notes = imports.import_scores(workspace, file, detector, dataset)
-    for note in notes:
-        terminal.err.print(Text(note), soft_wrap=True)
-    terminal.print_results([results.evaluate_cell(workspace.store, cell)])
-
-
-@main.command()
-@click.option("--detectors", "-d", multiple=True, help="Only these (names or globs).")
-@click.option("--datasets", "-s", multiple=True, help="Only these (names or globs).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: fractions under the names of bench.evaluate.")
-@shared.results
-def show(detectors: Sequence[str], datasets: Sequence[str], as_json: bool, results: Path) -> None:
-    """The stored cells and their metrics. Needs neither corpora nor weights."""
-    from bench.results import as_json as cells_json
-    from bench.results import collect
-    from bench.store import Store
-
-    found = collect(_existing(Store(results)), datasets=datasets or None, detectors=detectors or None, breakdowns=False)
-    if as_json:
-        terminal.print_json(cells_json(found))
-    elif found:
-        terminal.print_results(found)
-    else:
-        terminal.out.print("there are no results here yet")
-
-
-@main.command()
-@click.option("--out", "folder", type=click.Path(path_type=Path), default="site", help="Folder to write.")
-@shared.results
-def report(folder: Path, results: Path) -> None:
-    """Write the leaderboard as one static page.
-
-    It needs no server and no network.
-    """
-    from bench import report
-    from bench.store import Store
-
-    terminal.out.print(f"wrote {report.write(_existing(Store(results)), folder)}", soft_wrap=True, highlight=False)
-
-
-@main.command()
-@click.option("--datasets", "-s", multiple=True, default=("all",), help="Names, globs, `all`.")
-@click.option("--limit", type=click.IntRange(min=1), help="Look at a sample of about N trials of each.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-@shared.places
-def doctor(datasets: Sequence[str], as_json: bool, **options: Any) -> None:
-    """Audit local corpora.
-
-    Counts, missing and undecodable files, sample rates and durations by class. Exit status 1 when a file is missing or
-    undecodable, or a dataset asked for by name is not here.
-    """
-    from bench import doctor
-
-    with terminal.display() as display:
-        findings = doctor.examine(_workspace(options), datasets, display)
-    if as_json:
-        terminal.print_json({"datasets": [finding.as_dict() for finding in findings]})
-    else:
-        for finding in findings:
-            terminal.out.print(finding.text(), soft_wrap=True)
-    if not all(finding.healthy for finding in findings):
-        sys.exit(1)
-
-
-@main.command()
+@click.command()
 @click.option("--out", "folder", type=click.Path(path_type=Path), default="site", help="Page folder.")
 @shared.data_root
 @shared.results
@@ -318,7 +204,7 @@ def demo(folder: Path, **places: Any) -> None:
     """Train, score and report on synthetic data: offline, on a CPU."""
     from bench import matrix, report
 
-    workspace = _workspace(places, make=True)
+    workspace = workspace_of(places, make=True)
     with terminal.display() as display:
         if not (corpus := workspace.options.data_root / "demo").exists():
             display.note(f"making the demo corpus in {corpus}, about 10 seconds")
@@ -329,25 +215,3 @@ def demo(folder: Path, **places: Any) -> None:
     terminal.out.print(f"leaderboard: {page}", soft_wrap=True, highlight=False)
     if not all(outcome.ok for outcome in outcomes):
         sys.exit(1)
-
-
-def _workspace(options: dict[str, Any], *, make: bool = False) -> Workspace:
-    from bench.workspace import Options, Workspace
-
-    if "feature_cache" in options:
-        options["feature_limit"] = int(options.pop("feature_cache") * 10**9)
-    places: dict[str, Path] = {}
-    for item in options.pop("data", ()):
-        name, equals, path = item.partition("=")
-        if not (name and equals and path):
-            raise click.BadParameter(f"{item!r} is not NAME=PATH", param_hint="--data")
-        places[name] = Path(path)
-    return Workspace(Options(data=places, **options), make=make)
-
-
-def _existing(store: Any) -> Any:
-    from bench.errors import UsageError
-
-    if not store.root.is_dir():
-        raise UsageError("there are no results here", where=store.root, remedy="run `bench run`, or name --results")
-    return store
