@@ -82,9 +82,15 @@ class Curve:
         return twice_won / (2 * self.n_bonafide * self.n_spoof)
 
 
-def curve_of(scores: ArrayLike, labels: ArrayLike) -> Curve:
-    """The curve of trials of both classes."""
-    return curve_between(*classes(scores, labels))
+def curve_of(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> Curve:
+    """The curve of trials of both classes; `weights`, integers (N,), tell how often each trial counts, from 0."""
+    if weights is None:
+        return curve_between(*classes(scores, labels))
+    values, flags = checked(scores, labels)
+    times = np.asarray(weights)
+    if times.dtype.kind not in "bui" or times.shape != values.shape or (times < 0).any():
+        raise UsageError("weights must be one integer a trial, 0 or more: how many times it counts")
+    return curve_between(*classes(np.repeat(values, times), np.repeat(flags, times)))
 
 
 def curve_between(bonafide: Floats, spoof: Floats) -> Curve:

@@ -52,18 +52,19 @@ def evaluate(scores: ArrayLike, labels: ArrayLike) -> dict[str, float | int]:
     }
 
 
-def eer(scores: ArrayLike, labels: ArrayLike) -> EqualErrorRate:
+def eer(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> EqualErrorRate:
     """Equal error rate, tie-aware: the ASVspoof organisers' value wherever all scores are distinct.
 
     The DET curve has one vertex a distinct score u (accept iff score > u) behind the vertex that accepts everything,
     whose threshold is the lowest score - 0.001. The EER is (FRR + FAR) / 2 at the first vertex, in ascending order,
     with the smallest |FRR - FAR|: no interpolation, no convex hull. Constant scores give .5, separated 0, inverted 1.
+    `weights`, integers (N,), count a trial so many times.
 
     Source: `compute_eer` of the ASVspoof 2019 (v2), 2021 and 5 evaluation packages. It has a vertex a trial, bona fide
     first inside a block of equal scores; where the crossing falls into such a block its value is higher (constant
     scores: 1.0) and no threshold reaches it.
     """
-    return curve_of(scores, labels).equal_error_rate
+    return curve_of(scores, labels, weights).equal_error_rate
 
 
 def det(scores: ArrayLike, labels: ArrayLike) -> tuple[Floats, Floats, Floats]:

@@ -1,0 +1,154 @@
+"""Error rates of a detector under every draw of a trial list. numpy alone.
+
+Scores are sorted once. A replicate then costs a gather and a running sum of weights in each class; the EER is found by
+bisection, because FRR - FAR never falls from one vertex to the next, and the other measures look only where they can
+have their value. All are exactly those of the same trials repeated as often as they were drawn (`tests` compare).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from typing import TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from bench.cores import cores
+from bench.costs import detection_cost
+from bench.det import Counts, Curve, Floats, classes, curve_between
+from bench.resampling import Resampling
+
+REPLICATES = 1_000
+ROOM = 1 << 20  # trials, times replicates, that a thread weighs at once: about 30 MB
+
+
+class Curves:
+    """The DET curves of B replicates: running weights of the trials of each class, in ascending order of score.
+
+    missed: (B, Nb + 1), weight of the bona fide among the first i. rejected: (B, Ns + 1), that of the spoofed ones.
+    vertices: the thresholds (V,), and how many bona fide and spoofed trials score at most that, (V,) each.
+    """
+
+    def __init__(self, missed: Counts, rejected: Counts, vertices: tuple[Floats, Counts, Counts]) -> None:
+        self._missed, self._rejected = missed, rejected
+        self._thresholds, self._bonafide, self._spoof = vertices
+        self._rows = np.arange(len(missed))
+
+    @property
+    def size(self) -> int:
+        """How many replicates."""
+        return len(self._rows)
+
+    @cached_property
+    def crossing(self) -> Counts:
+        """The vertex at which FRR and FAR are nearest, the first of several, (B,)."""
+        low, high = np.zeros(self.size, np.int64), np.full(self.size, len(self._thresholds) - 1)
+        while (low < high).any():
+            middle = (low + high) // 2
+            crossed = np.subtract(*self._rates(middle)) >= 0
+            high, low = np.where(crossed, middle, high), np.where(crossed, low, middle + 1)
+        before = np.maximum(low - 1, 0)
+        nearer = np.abs(np.subtract(*self._rates(before))) <= np.abs(np.subtract(*self._rates(low)))
+        return np.where(nearer, before, low)
+
+    def _errors(self, vertex: Counts) -> tuple[Counts, Counts]:
+        """Weight of the bona fide rejected and of the spoofed accepted at a vertex of each replicate, (B,)."""
+        missed = self._missed[self._rows, self._bonafide[vertex]]
+        return missed, self._rejected[:, -1] - self._rejected[self._rows, self._spoof[vertex]]
+
+    def _rates(self, vertex: Counts) -> tuple[Floats, Floats]:
+        missed, fooled = self._errors(vertex)
+        return missed / self._missed[:, -1], fooled / self._rejected[:, -1]
+
+    def eer(self) -> Floats:
+        """As `bench.metrics.eer`, (B,)."""
+        frr, far = self._rates(self.crossing)
+        return (frr + far) / 2
+
+    def f1_bonafide(self) -> Floats:
+        """F1 of the class bona fide at the EER threshold of each replicate, as `bench.metrics.evaluate`, (B,)."""
+        missed, fooled = self._errors(self.crossing)
+        kept = self._missed[:, -1] - missed
+        f1: Floats = 2 * kept / (2 * kept + missed + fooled)
+        return f1
+
+    def f1_spoof(self) -> Floats:
+        """As `f1_bonafide`, of the class spoof, (B,)."""
+        missed, fooled = self._errors(self.crossing)
+        caught = self._rejected[:, -1] - fooled
+        f1: Floats = 2 * caught / (2 * caught + missed + fooled)
+        return f1
+
+    def min_dcf(self) -> Floats:
+        """As `bench.costs.min_dcf`, (B,)."""
+        # From one bona fide score to the next only FAR moves, and it falls: the best vertex lies below a bona fide one.
+        last = np.append(np.flatnonzero(np.diff(self._bonafide)), len(self._thresholds) - 1)
+        frr = self._missed[:, self._bonafide[last]] / self._missed[:, -1:]
+        far = (self._rejected[:, -1:] - self._rejected[:, self._spoof[last]]) / self._rejected[:, -1:]
+        lowest: Floats = detection_cost(frr, far).min(axis=1)
+        return lowest
+
+    def auc(self) -> Floats:
+        """As `bench.metrics.evaluate`, (B,)."""
+        # Only at a bona fide score is something won: the spoofs below it, and half of those on it.
+        at = np.flatnonzero(np.diff(self._bonafide)) + 1
+        weight = np.diff(self._missed[:, np.append(self._bonafide[at - 1], self._bonafide[-1])], axis=1)
+        twice = self._rejected[:, self._spoof[at - 1]] + self._rejected[:, self._spoof[at]]
+        won: Floats = (weight * twice).sum(axis=1) / (2.0 * self._missed[:, -1] * self._rejected[:, -1])
+        return won
+
+    def each(self, measure: Callable[[Curve], float]) -> Floats:
+        """Any measure of a curve, at the price of a whole curve a replicate, (B,)."""
+        return np.array([measure(self._curve(row)) for row in range(self.size)])
+
+    def _curve(self, row: int) -> Curve:
+        rejected = self._rejected[row, self._spoof]
+        return Curve(self._thresholds, self._missed[row, self._bonafide], self._rejected[row, -1] - rejected)
+
+
+Measure: TypeAlias = Callable[[Curves], Floats]
+MEASURES: Mapping[str, Measure] = {
+    "eer": Curves.eer,
+    "f1_bonafide": Curves.f1_bonafide,
+    "f1_spoof": Curves.f1_spoof,
+    "min_dcf": Curves.min_dcf,
+    "auc": Curves.auc,
+}
+
+
+def replicate(resampling: Resampling, scores: ArrayLike, measures: Mapping[str, Measure]) -> dict[str, Floats]:
+    """Measures of a detector in every replicate, (replicates,) each.
+
+    Args:
+        scores: float (N,), finite, in the order of the trials that the draws are of.
+        measures: some of `MEASURES`, or functions of `Curves`; `lambda curves: curves.each(measure)` makes one of any
+            measure of a `bench.det.Curve`.
+
+    Raises:
+        UsageError, DataError: as `bench.det`.
+    """
+    bonafide, spoof = classes(scores, resampling.labels)
+    orders = np.argsort(bonafide, kind="stable"), np.argsort(spoof, kind="stable")
+    sides = resampling.bonafide.ordered(orders[0]), resampling.spoof.ordered(orders[1])
+    curve = curve_between(bonafide, spoof)
+    vertices = (curve.thresholds, curve.missed, curve.n_spoof - curve.fooled)
+
+    def batch(first: int) -> dict[str, Floats]:
+        stop = min(first + step, resampling.replicates)
+        missed, rejected = (_running(resampling.weights(side, first, stop)) for side in sides)
+        curves = Curves(missed, rejected, vertices)
+        return {name: measure(curves) for name, measure in measures.items()}
+
+    step = max(1, ROOM // len(resampling.labels))
+    with ThreadPoolExecutor(cores()) as pool:
+        batches = list(pool.map(batch, range(0, resampling.replicates, step)))
+    return {name: np.concatenate([part[name] for part in batches]) for name in measures}
+
+
+def _running(weights: NDArray[np.int32]) -> Counts:
+    """Weights (B, n) to their running sums (B, n + 1), from 0."""
+    sums = np.zeros((len(weights), weights.shape[1] + 1), dtype=np.int64)
+    np.cumsum(weights, axis=1, out=sums[:, 1:])
+    return sums
