@@ -12,6 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from bench.costs import act_dcf, cllr, min_dcf
 from bench.det import EqualErrorRate, Floats, checked, classes, curve_between, curve_of, same_length
 from bench.errors import UsageError
 
@@ -30,26 +31,42 @@ def evaluate(scores: ArrayLike, labels: ArrayLike) -> dict[str, float | int]:
 
     Returns:
         eer, eer_threshold, frr, far: as `eer` defines them.
-        f1_bonafide, f1_spoof, accuracy, balanced_accuracy: as `decide` defines them, at `eer_threshold`. That threshold
-            is chosen on these very trials: F1 adds no information to the EER and the counts.
+        f1_bonafide, f1_spoof, f1_macro, accuracy, balanced_accuracy: as `decide` defines them, at `eer_threshold`. That
+            threshold is chosen on these very trials: F1 adds no information to the EER and the counts.
         auc: probability that a random bona fide score exceeds a random spoof score, plus half that of a tie
             (Mann-Whitney U / (Nb Ns)); below .5 the scores are inverted.
+        min_dcf, min_dcf_threshold: the lowest detection cost and where it is reached, see `bench.costs.min_dcf`.
+        act_dcf, cllr: as `log_odds_costs` of the scores. They mean something only where these are natural log-odds.
         n_bonafide, n_spoof: trials of each class.
         n_distinct, largest_tie: different scores, and trials that share the most frequent one. Far fewer distinct
             scores than trials mean that the detector saturates.
     """
-    curve = curve_of(scores, labels)
-    best, vertex = curve.equal_error_rate, curve.crossing
+    bonafide, spoof = classes(scores, labels)
+    curve = curve_between(bonafide, spoof)
+    best, vertex, cheapest = curve.equal_error_rate, curve.crossing, min_dcf(curve)
     return {
         "eer": best.eer,
         "eer_threshold": best.threshold,
         **_decisions(int(curve.missed[vertex]), int(curve.fooled[vertex]), curve.n_bonafide, curve.n_spoof),
         "auc": curve.auc,
+        "min_dcf": cheapest.value,
+        "min_dcf_threshold": cheapest.threshold,
+        **_log_odds_costs(bonafide, spoof),
         "n_bonafide": curve.n_bonafide,
         "n_spoof": curve.n_spoof,
-        "n_distinct": curve.thresholds.size - 1,
+        "n_distinct": curve.n_distinct,
         "largest_tie": int(np.diff(curve.missed - curve.fooled).max()),
     }
+
+
+def log_odds_costs(log_odds: ArrayLike, labels: ArrayLike) -> dict[str, float]:
+    """How good the numbers are that scores say, beyond their order, for natural log-odds of bona fide against spoof.
+
+    Returns:
+        act_dcf: the detection cost of the Bayes decision, `bench.costs.act_dcf`.
+        cllr: the cost in bits over all priors, `bench.costs.cllr`.
+    """
+    return _log_odds_costs(*classes(log_odds, labels))
 
 
 def eer(scores: ArrayLike, labels: ArrayLike, weights: ArrayLike | None = None) -> EqualErrorRate:
@@ -82,9 +99,9 @@ def decide(scores: ArrayLike, labels: ArrayLike, threshold: float) -> dict[str, 
     """Quality of the decisions `bona fide iff score > threshold`, for a threshold that was fixed before these trials.
 
     Returns:
-        f1_bonafide, f1_spoof: 2 TP / (2 TP + FP + FN) with the named class as the positive one.
-        accuracy: share of correct decisions; balanced_accuracy: 1 - (frr + far) / 2.
-        frr, far: share of bona fide rejected, share of spoof accepted.
+        f1_bonafide, f1_spoof: 2 TP / (2 TP + FP + FN) with the named class as the positive one; f1_macro: their mean.
+        accuracy: share of correct decisions; balanced_accuracy: 1 - hter.
+        frr, far: share of bona fide rejected, share of spoof accepted; hter: their mean, half total error rate.
 
     Raises:
         UsageError: the threshold is NaN.
@@ -94,7 +111,8 @@ def decide(scores: ArrayLike, labels: ArrayLike, threshold: float) -> dict[str, 
     bonafide, spoof = classes(scores, labels)
     missed = int(np.count_nonzero(bonafide <= threshold))
     fooled = int(np.count_nonzero(spoof > threshold))
-    return _decisions(missed, fooled, bonafide.size, spoof.size)
+    decided = _decisions(missed, fooled, bonafide.size, spoof.size)
+    return {**decided, "hter": (decided["frr"] + decided["far"]) / 2}
 
 
 def breakdown(scores: ArrayLike, labels: ArrayLike, groups: Iterable[str], spoof_only: bool) -> list[Slice]:
@@ -133,14 +151,20 @@ def breakdown(scores: ArrayLike, labels: ArrayLike, groups: Iterable[str], spoof
     return slices
 
 
+def _log_odds_costs(bonafide: Floats, spoof: Floats) -> dict[str, float]:
+    return {"act_dcf": act_dcf(bonafide, spoof), "cllr": cllr(bonafide, spoof)}
+
+
 def _decisions(missed: int, fooled: int, n_bonafide: int, n_spoof: int) -> dict[str, float]:
     errors = missed + fooled
     kept, caught = n_bonafide - missed, n_spoof - fooled
+    f1_bonafide, f1_spoof = 2 * kept / (2 * kept + errors), 2 * caught / (2 * caught + errors)
     return {
         "frr": missed / n_bonafide,
         "far": fooled / n_spoof,
-        "f1_bonafide": 2 * kept / (2 * kept + errors),
-        "f1_spoof": 2 * caught / (2 * caught + errors),
+        "f1_bonafide": f1_bonafide,
+        "f1_spoof": f1_spoof,
+        "f1_macro": (f1_bonafide + f1_spoof) / 2,
         "accuracy": (kept + caught) / (n_bonafide + n_spoof),
         "balanced_accuracy": (kept / n_bonafide + caught / n_spoof) / 2,
     }
