@@ -6,14 +6,15 @@ channels are averaged, other rates go through torchaudio's Hann-windowed sinc (w
 the reference scores. Nothing is trimmed, levelled or dithered.
 
 A trial that is a piece of a file is cut out at the file's own rate, before anything else is done: its samples are those
-of a file of its own. The last file that was cut stays decoded, so that consecutive pieces cost one decoding.
+of a file of its own. So are those of a perturbed trial (`bench.perturbations`), which comes next. The last file that
+was cut stays decoded, so that consecutive pieces cost one decoding.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
@@ -87,14 +88,35 @@ class Utterance(NamedTuple):
     seconds: float
 
 
-def prepare(path: str | Path, recipe: AudioRecipe, span: Span | None = None) -> Utterance:
+class Decoded(NamedTuple):
+    """A whole file: samples float32 (T,), T >= 1, mono; its sample rate in Hz; the decoder that read it."""
+
+    wave: np.ndarray
+    rate: int
+    decoder: Literal["soundfile", "PyAV"]
+
+
+def prepare(
+    path: str | Path,
+    recipe: AudioRecipe,
+    span: Span | None = None,
+    perturb: Callable[[np.ndarray, int], np.ndarray] | None = None,
+) -> Utterance:
     """Read a file, or a piece of one, and bring it into the shape of an audio recipe.
+
+    Args:
+        perturb: samples float32 (T,) at the file's rate in Hz -> those to go on with, as if the file held them.
 
     Raises:
         AudioError: missing, empty or undecodable file, fewer samples than the header promises, NaN or infinite samples,
             a piece that is not in the file.
     """
     raw, rate = decode(path, span)
+    if perturb is not None:
+        try:
+            raw = perturb(raw, rate)
+        except AudioError as error:  # which does not know the file
+            raise AudioError(error.what, where=path, remedy=error.remedy) from None
     wave = resample(raw, rate, recipe.rate, path)
     window = fit_window(wave, recipe)
     length = min(len(wave), len(window)) if recipe.window == "pad" else len(window)
@@ -144,15 +166,29 @@ def decode(path: str | Path, span: Span | None = None) -> tuple[np.ndarray, int]
     rate in Hz. Raises as `prepare`."""
     _check_present(path)
     if span is None:
-        return _decode(path)
+        whole = _decode(path)
+        return whole.wave, whole.rate
     now = Path(path).stat()
-    wave, rate = _last_decoded(str(path), now.st_size, now.st_mtime_ns)
-    first, last = _bounds(len(wave), rate, span, path)
-    return wave[first:last].copy(), rate  # a view would keep all of the file
+    whole = _last_decoded(str(path), now.st_size, now.st_mtime_ns)
+    return cut(whole, span, path).copy(), whole.rate  # a view would keep all of the file
+
+
+def decode_whole(path: str | Path) -> Decoded:
+    """As `decode` of a whole file, and which decoder read it. Raises as `prepare`."""
+    _check_present(path)
+    return _decode(path)
+
+
+def cut(whole: Decoded, span: Span | None, path: str | Path) -> np.ndarray:
+    """The samples of a piece, a view of those of its file. Raises AudioError: the file ends before the piece does."""
+    if span is None:
+        return whole.wave
+    first, last = _bounds(len(whole.wave), whole.rate, span, path)
+    return whole.wave[first:last]
 
 
 @lru_cache(maxsize=1)
-def _last_decoded(path: str, size: int, changed: int) -> tuple[np.ndarray, int]:
+def _last_decoded(path: str, size: int, changed: int) -> Decoded:
     return _decode(path)
 
 
@@ -176,7 +212,8 @@ def _outside(what: str, end: float, path: str | Path) -> AudioError:
     return AudioError(f"the piece {what}, the file ends at {end:.3f} s", where=path, remedy=remedy)
 
 
-def _decode(path: str | Path) -> tuple[np.ndarray, int]:
+def _decode(path: str | Path) -> Decoded:
+    decoder: Literal["soundfile", "PyAV"] = "soundfile"
     try:
         wave, rate = _decode_soundfile(path)
     except TooLong:
@@ -184,6 +221,7 @@ def _decode(path: str | Path) -> tuple[np.ndarray, int]:
     except SOUNDFILE_REFUSALS as first:
         try:
             wave, rate = _decode_pyav(path)
+            decoder = "PyAV"
         except PYAV_REFUSALS as second:
             raise _undecodable(path, first, second) from None
     if not len(wave):
@@ -193,7 +231,7 @@ def _decode(path: str | Path) -> tuple[np.ndarray, int]:
         raise AudioError(
             f"sample {at} is NaN or infinite", where=path, remedy="convert the file again, to 16-bit integers"
         )
-    return wave, rate
+    return Decoded(wave, rate, decoder)
 
 
 def header(path: str | Path) -> Header:

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from bench.errors import UsageError
 from bench.fields import Arguments, Fields
@@ -178,6 +178,17 @@ class Published(Fields):
     comparable: bool = True
 
 
+class Golden(Fields):
+    """What a detector with the weights of its card answers to a fixed signal, so that a changed machine is noticed.
+
+    input: a signal of `bench.doctor.signals`. score: as the detector gives it. source: what computed it, with what.
+    """
+
+    input: str
+    score: float = Field(allow_inf_nan=False)
+    source: str
+
+
 # Names are chosen by name, by glob and in comma lists: what means something there is no part of one.
 NAME = r"^[^\s,*?\[\]=\x00-\x1f\x7f]{1,120}$"
 RESERVED = re.compile(r"all|.*:\d+")  # the listed ones, and a sample of NAME
@@ -205,6 +216,13 @@ class Card(Fields):
 
 
 class DetectorCard(Card):
+    """A detector.
+
+    scores: what its score is of bona fide against spoof, natural logarithm: `log-odds` (the difference of two logits,
+            the one logit of a sigmoid, a log-likelihood ratio) or `log-probability` (log-softmax). None: a number that
+            only ranks trials, as one logit of two, so that actDCF and Cllr would mean nothing.
+    """
+
     family: str
     model: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     arguments: Arguments = Field(default_factory=dict)
@@ -213,9 +231,11 @@ class DetectorCard(Card):
     weights: Weights | None = None
     recipe: Recipe | None = None
     decision: Decision | None = None
+    scores: Literal["log-odds", "log-probability"] | None = None
     trained_on: tuple[str, ...] = ()
     selected_on: tuple[str, ...] = ()
     published: tuple[Published, ...] = ()
+    golden: tuple[Golden, ...] = ()
 
     @model_validator(mode="after")
     def _one_origin_of_weights(self) -> DetectorCard:
@@ -266,3 +286,10 @@ class DatasetCard(Card):
     archives: tuple[Archive, ...] = ()
     made_by: str | None = Field(default=None, pattern=r"^bench\.corpora\.\w+:\w+$")  # called with the data root
     sibling_of: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _nothing_but_the_dataset(cls, name: str) -> str:
+        if "+" in name:
+            raise ValueError("behind a `+` stands a perturbation, as in `itw+mp3@64k`: choose a name without it")
+        return name

@@ -31,6 +31,7 @@ from bench.progress import Display
 from bench.scales import Comparison, Scale, scale
 from bench.scoring import Failed, plan_batches, resolve_model, score_trials
 from bench.store import Cell, Store
+from bench.text import printable
 from bench.trials import AUDIO_SUFFIXES
 from bench.workspace import Workspace
 
@@ -359,11 +360,6 @@ def percent(share: float | None) -> str:
     if 0 < share < 0.001:
         return "<0.1 %"
     return ">99.9 %" if 0.999 < share < 1 else f"{100 * share:.1f} %"
-
-
-def printable(name: str) -> str:
-    r"""A file name without what a terminal would obey or cannot show: `\n`, escape sequences, bytes not in UTF-8."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in name)
 
 
 def _utf8(name: str) -> str:

@@ -55,6 +55,10 @@ class Curve:
     def n_spoof(self) -> int:
         return int(self.fooled[0])
 
+    @property
+    def n_distinct(self) -> int:
+        return self.thresholds.size - 1
+
     @cached_property
     def frr(self) -> Floats:
         return self.missed / self.n_bonafide

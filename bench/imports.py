@@ -25,6 +25,7 @@ from bench import environment, metrics
 from bench.cards import check_name
 from bench.corpora import Dataset
 from bench.errors import DataError, UsageError
+from bench.leakage import Leakage, leakage
 from bench.store import Cell, CellWriter
 from bench.trials import LABELS, is_bonafide, trial_id
 from bench.weights import sha256_of
@@ -76,8 +77,11 @@ def read_scores(file: Path, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     labels = dataset.trials["label"].tolist()
     scores, lines = np.full(len(rows), np.nan), np.zeros(len(rows), dtype=np.int64)
     strangers = 0
-    for line, text, named in _rows(file):
-        score = _number(text, file, line)
+    for item in rows_of(file):
+        if isinstance(item, DataError):
+            raise item
+        line, text, named = item
+        score = number(text, file, line)
         name = next((name for name in named if name in rows), None)
         if name is None:
             strangers += 1
@@ -106,7 +110,8 @@ def read_scores(file: Path, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     return scores, [note] if strangers else []
 
 
-def _number(text: str, file: Path, line: int) -> float:
+def number(text: str, file: Path, line: int) -> float:
+    """The score of a line. Raises DataError: no number, or one that is not finite."""
     try:
         score = float(text if "_" not in text else "")  # Python would read 1_2 as 12
     except ValueError:
@@ -116,7 +121,12 @@ def _number(text: str, file: Path, line: int) -> float:
     return score
 
 
-def _rows(file: Path) -> Iterator[Row]:
+def rows_of(file: Path) -> Iterator[Row | DataError]:
+    """The lines of a score file in order; one that cannot be read is yielded as its error.
+
+    Raises:
+        DataError: an empty file, or from where on it is neither text nor gzip. UsageError: no such file.
+    """
     lines = _lines(file)
     first_number, first = next(lines, (0, ""))
     if not first:
@@ -125,27 +135,32 @@ def _rows(file: Path) -> Iterator[Row]:
     header = [name.strip().lower() for name in _fields(first, delimiter, file, first_number)]
     trial, score, label = (_column(header, names) for names in (TRIAL_COLUMNS, SCORE_COLUMNS, LABEL_COLUMNS))
     if trial is not None and score is not None:
-        for number, line in lines:
-            fields = _fields(line, delimiter, file, number)
+        for at, line in lines:
+            try:
+                fields = _fields(line, delimiter, file, at)
+            except DataError as error:
+                yield error
+                continue
             if len(fields) != len(header):
                 what = f"{len(fields)} columns where the header has {len(header)}"
-                raise DataError(what, where=file, line=number, remedy=REMEDY)
+                yield DataError(what, where=file, line=at, remedy=REMEDY)
+                continue
             said = fields[label].strip() if label is not None else ""
-            yield Row(number, fields[score].strip(), dict.fromkeys(_names(fields[trial]), said))
+            yield Row(at, fields[score].strip(), dict.fromkeys(_names(fields[trial]), said))
         return
     yield _plain(first_number, first, delimiter, file)
-    for number, line in lines:
-        yield _plain(number, line, delimiter, file)
+    for at, line in lines:
+        yield _plain(at, line, delimiter, file)
 
 
-def _plain(number: int, line: str, delimiter: str | None, file: Path) -> Row:
+def _plain(at: int, line: str, delimiter: str | None, file: Path) -> Row | DataError:
     """A line without a header: everything before the score is the id, which may hold spaces, or the first field is."""
     fields = [field.strip() for field in line.split(delimiter)]
     if len(fields) < 2:
-        raise DataError("a line needs a trial and a score", where=file, line=number, remedy=REMEDY)
+        return DataError("a line needs a trial and a score", where=file, line=at, remedy=REMEDY)
     label = next((field for field in fields[1:-1] if field.lower() in LABELS), "")
     whole = _names(line.rsplit(delimiter, 1)[0])
-    return Row(number, fields[-1], dict.fromkeys(whole, "") | dict.fromkeys(_names(fields[0]), label))
+    return Row(at, fields[-1], dict.fromkeys(whole, "") | dict.fromkeys(_names(fields[0]), label))
 
 
 def _names(name: str) -> list[str]:
@@ -186,8 +201,10 @@ def _lines(file: Path) -> Iterator[tuple[int, str]]:
 
 def _store(workspace: Workspace, file: Path, detector: str, dataset: Dataset, scores: np.ndarray) -> Cell:
     card: dict[str, Any] = {"name": detector, "title": detector, "family": "imported", "licence": "", "published": []}
+    seen: Leakage = "unknown"
     if detector in workspace.detectors:
-        card = workspace.detectors[detector].model_dump(mode="json")
+        known = workspace.detectors[detector]
+        card, seen = known.model_dump(mode="json"), leakage(known, dataset.name, workspace.datasets)
     lines = (f"{trial}\t{score!r}\n" for trial, score in zip(dataset.trials["trial"], scores.tolist(), strict=True))
     manifest = {
         "format": 1,
@@ -195,6 +212,7 @@ def _store(workspace: Workspace, file: Path, detector: str, dataset: Dataset, sc
         "scorer": None,
         "dataset": dataset.facts(),
         "detector": {**card, "weights": None},
+        "leakage": seen,
         "allow_missing": workspace.options.allow_missing,
         "imported": True,
         "file": {"name": file.name, "sha256": sha256_of(file)},

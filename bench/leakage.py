@@ -12,10 +12,11 @@ What a backbone heard in self-supervised pre-training, unlabelled, does not coun
 
 from __future__ import annotations
 
-import re
+from collections.abc import Collection
 from typing import Literal
 
 from bench.cards import DatasetCard, DetectorCard
+from bench.families import whole
 from bench.registry import Registry
 
 Leakage = Literal["held-out", "in-domain", "seen", "unknown"]
@@ -28,20 +29,25 @@ def leakage(detector: DetectorCard, dataset: str, datasets: Registry[DatasetCard
     files, is `unknown` unless the detector's card names it.
 
     Args:
-        dataset: by name, also that of a sample (`itw:200`), which is judged as the whole.
+        dataset: by name, also that of a sample (`itw:200`), which is judged as the whole, or of a perturbed dataset
+            (`itw+mp3@64k`), which is judged as the clean one.
     """
-    name = re.sub(r":\d+$", "", dataset)
     recipe = detector.recipe
     watched = {*detector.trained_on, *detector.selected_on, *(recipe.speech if recipe else ())}
+    learned = bool(watched or detector.weights or recipe)
+    found = among(watched, dataset, datasets)
+    if found == "held-out" and learned and (not detector.trained_on or whole(dataset) not in datasets):
+        return "unknown"
+    return found
+
+
+def among(watched: Collection[str], dataset: str, datasets: Registry[DatasetCard]) -> Leakage:
+    """`leakage` of something that looked at these datasets and at nothing else: `held-out`, `in-domain` or `seen`."""
+    name = whole(dataset)
     related = [other for other in watched if _corpus(other, datasets) == _corpus(name, datasets)]
     if any(_share_trials(name, other, datasets) for other in related):
         return "seen"
-    if related:
-        return "in-domain"
-    learned = bool(watched or detector.weights or recipe)
-    if learned and (not detector.trained_on or name not in datasets):
-        return "unknown"
-    return "held-out"
+    return "in-domain" if related else "held-out"
 
 
 def _corpus(name: str, datasets: Registry[DatasetCard]) -> str:

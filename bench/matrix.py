@@ -1,9 +1,9 @@
 """Detectors x datasets -> a plan of cells, and carrying it out.
 
 A cell is named by its content: `key` = sha256 of architecture, arguments, audio recipe, weights, adapter version,
-precision and dataset digest. A finished cell is never scored again; anything that would change a score makes another
-key. What a pair needs and is not here blocks that pair alone: the others run, and the reason and remedy are kept. A
-detector with a recipe is trained before its first cell; with several seeds it has a cell for each.
+precision, dataset digest and perturbation. A finished cell is never scored again; anything that would change a score
+makes another key. What a pair needs and is not here blocks that pair alone: the others run, and the reason and remedy
+are kept. A detector with a recipe is trained before its first cell; with several seeds it has a cell for each.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
-from bench import corpora, environment, passes, trainings
+from bench import corpora, environment, passes, perturbations, trainings
 from bench.cards import DetectorCard
 from bench.corpora import Dataset
 from bench.errors import BenchError, Blocked, CardError, MissingWeights, StoreError, UsageError
@@ -106,6 +106,7 @@ def _planned(ws: Workspace, pair: Planned, detector_named: bool) -> Planned:
         if card.audio.window != "none":
             pair = replace(pair, missing=_missing_audio(ws, name))
         pair = replace(pair, named=detector_named)
+        _check_hears(card, name)
         checkpoint = ws.checkpoint(card, pair.seed)
         model_version(card.model, card.name)
         if card.recipe is not None and checkpoint is None:
@@ -122,6 +123,14 @@ def _planned(ws: Workspace, pair: Planned, detector_named: bool) -> Planned:
         reason, where = error.reason(searched=False), error.where or ""
         pair = replace(pair, searched=where if where not in reason else "", fetchable=fetchable)
         return replace(pair, reason=reason, remedy=error.remedy or "")
+
+
+def _check_hears(card: DetectorCard, name: str) -> None:
+    """Raises Blocked for a detector that reads no samples: a perturbed dataset would have the clean scores."""
+    clean, perturbation = perturbations.split(name)
+    if perturbation is not None and not card.audio.decodes:
+        what = f"{card.name} reads no samples: {perturbation.spec} changes nothing that it is given"
+        raise Blocked(what, remedy=f"score it on {clean}")
 
 
 def _with_checkpoint(ws: Workspace, pair: Planned, checkpoint: Checkpoint | None) -> Planned:
@@ -165,11 +174,14 @@ def run(workspace: Workspace, pairs: Sequence[Planned], display: Display) -> lis
     environment.pick_device(workspace.options.device)  # before hours of training
     workspace.store.check_writable()
     outcomes: list[Outcome] = []
+    warned: set[str] = set()  # a perturbed dataset has the warnings of the clean one
     for name in dict.fromkeys(pair.name for pair in pairs):
         dataset = next((pair.dataset for pair in pairs if pair.name == name and pair.state != "blocked"), None)
         if dataset is not None:
             for warning in dataset.warnings:
-                display.note(f"warning: {warning}")
+                if warning not in warned:
+                    display.note(f"warning: {warning}")
+            warned.update(dataset.warnings)
             if missing := max(pair.missing for pair in pairs if pair.name == name):
                 display.note(f"warning: {missing:,} audio files of {dataset.name} are missing")
             workspace.store.write_trials(dataset.name, dataset.digest, dataset.trials)

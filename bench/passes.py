@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import environment
+from bench import environment, perturbations
 from bench.cards import AudioRecipe, DetectorCard
 from bench.corpora import Dataset
 from bench.errors import ScoringError
+from bench.leakage import leakage
 from bench.progress import Display
 from bench.scoring import Failed, Scored, Scorer, model_version, plan_batches, score_trials
 from bench.store import Cell, CellWriter
@@ -50,7 +51,10 @@ def scorer_key(card: DetectorCard, checkpoint: Checkpoint | None) -> str:
 
 def cell_key(card: DetectorCard, dataset: Dataset, checkpoint: Checkpoint | None) -> str:
     """The content key of a cell (64 hex); files of the user's own may change under their names and count too."""
-    return _sha256({"scorer": scorer_key(card, checkpoint), "digest": dataset.digest, "files": dataset.files})
+    facts: dict[str, Any] = {"scorer": scorer_key(card, checkpoint), "digest": dataset.digest, "files": dataset.files}
+    if dataset.perturbation is not None:
+        facts["perturbation"] = [dataset.perturbation.spec, perturbations.VERSION]
+    return _sha256(facts)
 
 
 def _sha256(facts: dict[str, Any]) -> str:
@@ -74,7 +78,7 @@ def grouped(pairs: Sequence[Planned], device: str) -> list[list[Planned]]:
 
 
 def texts(ws: Workspace, pair: Planned) -> dict[str, Any]:
-    """What a manifest says of dataset and detector: their cards as they are now, and which weights it has."""
+    """What a manifest says of dataset and detector: their cards as they are now, its weights and what those saw."""
     assert pair.dataset is not None
     detector = pair.card.model_dump(mode="json")
     if pair.checkpoint is not None:
@@ -83,7 +87,8 @@ def texts(ws: Workspace, pair: Planned) -> dict[str, Any]:
         detector["weights"]["trained"] = pair.card.recipe is not None
     if pair.card.recipe is not None:
         detector["weights"] |= _origin(ws.trained(pair.card, pair.seed))
-    return {"dataset": pair.dataset.facts(), "detector": detector}
+    seen = leakage(pair.card, pair.dataset.name, ws.datasets)
+    return {"dataset": pair.dataset.facts(), "detector": detector, "leakage": seen}
 
 
 def _origin(place: TrainedWeights) -> dict[str, Any]:
@@ -136,6 +141,7 @@ class Pass:
                     self._dataset.trials,
                     batches,
                     known=known,
+                    perturbation=self._dataset.perturbation,
                     device=self._device,
                     workers=self._workers,
                 ):
@@ -187,7 +193,8 @@ class Pass:
         """Take over the scores of trials that a sibling list, another phase of the corpus, shares with this one."""
         card, cards = self._dataset.card, self._ws.datasets.cards.values()
         family = card.sibling_of or card.name
-        # Among files of the user's own the same trial may be another recording by now.
+        # Among files of the user's own the same trial may be another recording by now. A perturbed dataset has no
+        # siblings: its name is on no card.
         siblings = [] if self._dataset.own_files else [c.name for c in cards if family in (c.name, c.sibling_of)]
         writer = self._writers[pair.label]
         for sibling in siblings if card.name in siblings else []:

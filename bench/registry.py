@@ -21,13 +21,13 @@ from typing import Any, Generic, Literal, TypeVar, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 
 from bench import yamlfile
-from bench.cards import NAME, RESERVED, DatasetCard, DetectorCard, Weights
-from bench.errors import BenchError, CardError, UsageError, unknown
+from bench.cards import NAME, RESERVED, Card, DatasetCard, DetectorCard, Weights
+from bench.errors import CardError, UsageError, unknown
 from bench.recipes import Source
 
 # What was said of the parent is not true of a card that extends it; with weights of its own, nor is what they saw. Its
 # recipe is changed field by field, so that a variant says what it varies.
-NOT_INHERITED = frozenset({"published", "counts", "listed", "notes"})
+NOT_INHERITED = frozenset({"published", "counts", "listed", "notes", "golden"})
 OF_OTHER_WEIGHTS: Mapping[str, frozenset[str]] = {
     "weights": frozenset({"weights", "recipe", "trained_on", "selected_on"}),
     "recipe": frozenset({"weights", "trained_on", "selected_on"}),
@@ -94,7 +94,7 @@ class Registry(Generic[C]):
         try:
             return self._model.model_validate(merged)
         except ValidationError as error:
-            raise _card_error(error, file, merged, self._model) from None
+            raise card_error(error, file, merged, self._model) from None
 
     def _merged(self, name: str, seen: tuple[str, ...]) -> dict[str, Any]:
         if name not in self._raw and (made := self._made(name)) is not None:
@@ -191,6 +191,7 @@ class Detectors(Registry[DetectorCard]):
             "audio": {"rate": 16_000, "window": "whole"},
             "weights": {"file": repo, "hub": {"repo": repo}, "source": source, "licence": "see the model card"},
             "decision": {"column": "score", "threshold": 0.0},
+            "scores": "log-odds",
         }
 
     def __getitem__(self, name: str) -> DetectorCard:
@@ -289,15 +290,15 @@ def _overlay(base: Mapping[str, Any], change: Mapping[str, Any], annotation: Any
     return merged
 
 
-def _card_error(error: ValidationError, file: Path, card: Mapping[str, Any], model: type[BaseModel]) -> BenchError:
-    """One complaint of pydantic about a card, a misspelt field first: field, line, and the nearest field name."""
+def card_error(error: ValidationError, file: Path, card: Mapping[str, Any], model: type[BaseModel]) -> CardError:
+    """One complaint of pydantic about a card or leaderboard.yml, a misspelt field first: field, line, nearest name."""
     first = min(error.errors(), key=lambda complaint: complaint["type"] != "extra_forbidden")
     path = _path(first["loc"], card, missing=first["type"] == "missing")
     field = ".".join(map(str, path)) or "card"
     remedy = None
     if first["type"] == "extra_forbidden":
         owner = _model_at(model, path[:-1])
-        known = [*owner.model_fields, *(["extends"] if owner is model else [])] if owner else []
+        known = [*owner.model_fields, *(["extends"] if issubclass(owner, Card) else [])] if owner else []
         near = difflib.get_close_matches(str(path[-1]), known, n=1)
         what = f"unknown field `{field}`"
         remedy = f"did you mean `{near[0]}`?" if near else f"fields here: {', '.join(known)}"

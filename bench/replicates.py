@@ -21,7 +21,6 @@ from bench.det import Counts, Curve, Floats, classes, curve_between
 from bench.resampling import Resampling
 
 REPLICATES = 1_000
-ROOM = 1 << 20  # trials, times replicates, that a thread weighs at once: about 30 MB
 
 
 class Curves:
@@ -135,15 +134,13 @@ def replicate(resampling: Resampling, scores: ArrayLike, measures: Mapping[str, 
     curve = curve_between(bonafide, spoof)
     vertices = (curve.thresholds, curve.missed, curve.n_spoof - curve.fooled)
 
-    def batch(first: int) -> dict[str, Floats]:
-        stop = min(first + step, resampling.replicates)
-        missed, rejected = (_running(resampling.weights(side, first, stop)) for side in sides)
+    def batch(number: int) -> dict[str, Floats]:
+        missed, rejected = (_running(resampling.weights(side, number)) for side in sides)
         curves = Curves(missed, rejected, vertices)
         return {name: measure(curves) for name, measure in measures.items()}
 
-    step = max(1, ROOM // len(resampling.labels))
     with ThreadPoolExecutor(cores()) as pool:
-        batches = list(pool.map(batch, range(0, resampling.replicates, step)))
+        batches = list(pool.map(batch, resampling.batches))
     return {name: np.concatenate([part[name] for part in batches]) for name in measures}
 
 

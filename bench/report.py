@@ -16,9 +16,10 @@ from urllib.parse import quote
 
 import jinja2
 
-from bench import results
+from bench import comparison, results
 from bench.errors import StoreError
 from bench.files import atomically
+from bench.published import Verdict, verdicts
 from bench.registry import shipped
 from bench.results import Result
 from bench.store import Store
@@ -29,6 +30,12 @@ STYLE = "style.css"
 # How licences that forbid commercial use are spelt: CC-BY-NC-4.0, "non-commercial", "research only".
 NON_COMMERCIAL = re.compile(r"\bnc\b|non-?\s?commercial|research[- ]only", re.IGNORECASE)
 PLUMBING = "its numbers show that the harness works, and nothing of the published detector"
+LEAKAGE = {
+    "held-out": ("held-out", "nothing of this corpus was trained on, and nothing was selected on it"),
+    "in-domain": ("in-domain", "other trials of this corpus were trained or selected on: no new conditions"),
+    "seen": ("seen", "these very trials, or some of them, were trained or selected on: no test at all"),
+    "unknown": ("leakage unknown", "nobody says what the weights have seen"),
+}
 NO_LICENCE = re.compile(r"\b(no licen[cs]e|none|unclear|unknown|not stated|see the model card)\b", re.IGNORECASE)
 
 
@@ -42,13 +49,16 @@ class Badge:
 
 @dataclass(frozen=True)
 class Row:
-    """One cell as the page shows it. `rank` is None for a cell that is not measured over the whole trial list."""
+    """One cell as the page shows it. `rank` is None for a cell that is not measured over the whole trial list.
+
+    published: what others printed, with what our number says of it.
+    """
 
     rank: int | None
     result: Result
     anchor: str
     badges: tuple[Badge, ...]
-    published: tuple[Mapping[str, Any], ...]
+    published: tuple[Verdict, ...]
     facts: tuple[tuple[str, str], ...]
 
     @property
@@ -133,34 +143,29 @@ def sections(found: Iterable[Result]) -> list[Section]:
 
 
 def _section(dataset: str, found: Sequence[Result]) -> Section:
+    places = comparison.ranks(found)
     digests: dict[str, list[Result]] = {}
     for result in found:
         if result.metrics is not None:
             digests.setdefault(result.digest, []).append(result)
-    boards = [Board(digest, _ranked(members)) for digest, members in digests.items()]
+    boards = [
+        Board(digest, tuple(_row(places.get((dataset, one.cell.detector)), one) for one in members))
+        for digest, members in digests.items()
+    ]
     boards.sort(key=lambda board: (-len(board.rows), board.digest))
     unmeasured = tuple(_row(None, result) for result in found if result.metrics is None)
     return Section(dataset, quote(dataset, safe=""), tuple(boards), unmeasured)
 
 
-def _ranked(members: Sequence[Result]) -> tuple[Row, ...]:
-    """Rows with ranks, equal EERs sharing one; a cell that lacks trials is of another trial list and gets none."""
-    whole = [result.eer for result in members if result.metrics and not result.unscored]
-    return tuple(
-        _row(None if result.unscored or not result.metrics else 1 + whole.index(result.eer), result)
-        for result in members
-    )
-
-
 def _row(rank: int | None, result: Result) -> Row:
     cell = result.cell
-    detector = cell.manifest.get("detector", {})
+    interval = None if result.uncertainty is None else result.uncertainty.interval("eer")
     return Row(
         rank=rank,
         result=result,
         anchor="/".join(("cell", *(quote(part, safe="") for part in (cell.dataset, cell.detector, cell.key[:12])))),
         badges=tuple(_badges(result)),
-        published=tuple(entry for entry in detector.get("published") or () if entry["dataset"] == cell.dataset),
+        published=tuple(verdicts(result, interval)) if result.metrics else (),
         facts=tuple(_facts(cell.manifest)),
     )
 
@@ -170,6 +175,8 @@ def _badges(result: Result) -> Iterable[Badge]:
     detector = manifest.get("detector", {})
     weights = detector.get("weights") or {}
     notices = detector.get("notices") or ()
+    if result.metrics is not None:
+        yield Badge(*LEAKAGE[result.leakage])
     licences = [text for text in (detector.get("licence"), weights.get("licence")) if text]
     if any(NON_COMMERCIAL.search(text) for text in licences):
         yield Badge("non-commercial", "the licence of the code or the weights forbids commercial use")

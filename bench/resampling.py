@@ -20,7 +20,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bench.errors import DataError
 from bench.trials import is_bonafide
 
 # Columns of the trial list that name what is drawn, and the classes that they can be drawn in.
@@ -28,7 +27,8 @@ SIDES = {"speaker": ("bonafide", "spoof"), "attack": ("spoof",)}
 FACTORS = tuple(SIDES)
 FEWEST = 5  # clusters: of fewer nothing can be told, and the factor is not drawn
 FEW = 20  # clusters: intervals of fewer hold the truth less often than they say (benchmarks/coverage.py)
-ATTEMPTS = 100  # a draw that leaves a class without a trial is no trial list: it is drawn again
+
+ROOM = 1 << 20  # trials, times replicates, that are weighed at once: about 30 MB; draws of single trials follow from it
 
 Rows = NDArray[np.intp]
 
@@ -48,8 +48,8 @@ class Unit:
 
     @property
     def text(self) -> str:
-        """`speaker x attack (67 speakers, 13 attacks)`, `trial`, `trial (bona fide), attack (spoof) (9 attacks)`."""
-        bonafide, spoof = (" x ".join(factors) or "trial" for factors in (self.bonafide, self.spoof))
+        """`speaker x attack (67 speakers, 13 attacks)`; `single trials (bona fide), attack (spoof) (9 attacks)`."""
+        bonafide, spoof = (" x ".join(factors) or "single trials" for factors in (self.bonafide, self.spoof))
         # Bona fide trials have no attack: both classes together are `speaker x attack`.
         joint = self.bonafide == tuple(factor for factor in self.spoof if factor != "attack") and self.bonafide
         told = spoof if bonafide == spoof or joint else f"{bonafide} (bona fide), {spoof} (spoof)"
@@ -84,13 +84,11 @@ class Resampling:
     Args:
         trials: the table of `bench.trials`: `label`, and where known `speaker` and `attack`, of N trials, both classes.
         replicates: how many times all of it is drawn. seed: of all draws.
-
-    Raises:
-        DataError: clusters so uneven that hardly any draw has trials of both classes.
     """
 
     def __init__(self, trials: pd.DataFrame, replicates: int, seed: int = 0) -> None:
         self.replicates, self.seed = replicates, seed
+        self._step = max(1, ROOM // len(trials))
         self.labels = is_bonafide(trials)
         members = {"bonafide": np.flatnonzero(self.labels == 1), "spoof": np.flatnonzero(self.labels == 0)}
         columns = {factor: trials[factor].to_numpy() for factor in FACTORS if factor in trials}
@@ -111,7 +109,8 @@ class Resampling:
         }
         self.unit = Unit(drawn["bonafide"], drawn["spoof"], self._sizes, few)
         self.bonafide, self.spoof = (
-            _side({factor: codes[factor][rows] for factor in drawn[side]}, len(rows)) for side, rows in members.items()
+            _side(stream, {factor: codes[factor][rows] for factor in drawn[side]}, len(rows))
+            for stream, (side, rows) in enumerate(members.items(), start=1)
         )
         self._draws = self._drawn()
 
@@ -126,30 +125,34 @@ class Resampling:
             }
 
         draws = draw(self.replicates)
-        for _ in range(ATTEMPTS):
-            empty = ~(self.bonafide.present(draws) & self.spoof.present(draws))
-            if not empty.any():
-                return draws
+        # A draw that leaves a class without a trial is no trial list: it is drawn again.
+        while (empty := ~(self.bonafide.present(draws) & self.spoof.present(draws))).any():
             for factor, again in draw(int(empty.sum())).items():
                 draws[factor][empty] = again
-        raise DataError(
-            "hardly any draw of speakers and attacks has trials of both classes",
-            remedy="score a list with more speakers of each class",
-        )
+        return draws
 
-    def weights(self, side: Side, first: int, stop: int) -> NDArray[np.int32]:
-        """How often each trial of a class counts in the replicates from `first` to before `stop`.
+    @property
+    def batches(self) -> range:
+        """Numbers of the batches that all replicates fall into: as many at once as fit into `ROOM`."""
+        return range(-(-self.replicates // self._step))
+
+    def weights(self, side: Side, batch: int) -> NDArray[np.int32]:
+        """How often each trial of a class counts in each of the replicates of a batch.
 
         Args:
             side: `bonafide` or `spoof`, in whatever order its trials are (`Side.ordered`).
 
         Returns:
-            (stop - first, trials of the class)
+            (replicates of the batch, trials of the class)
         """
+        first = batch * self._step
+        stop = min(first + self._step, self.replicates)
         if not side.factors:
-            generators = (np.random.default_rng([self.seed, side.size, each]) for each in range(first, stop))
-            drawn = (generator.integers(side.size, size=side.size) for generator in generators)
-            cells = np.stack([np.bincount(rows, minlength=side.size).astype(np.int32) for rows in drawn])
+            generator = np.random.default_rng([self.seed, side.stream, batch])
+            drawn = generator.integers(side.size, size=(stop - first, side.size))
+            drawn += side.size * np.arange(stop - first)[:, None]
+            counts = np.bincount(drawn.ravel(), minlength=drawn.size)
+            cells = counts.astype(np.int32).reshape(drawn.shape)
         else:
             cells = np.ones((stop - first, len(side.cells[0])), dtype=np.int32)
             for factor, clusters in zip(side.factors, side.cells, strict=True):
@@ -161,9 +164,11 @@ class Resampling:
 class Side:
     """The trials of one class. Each is in a cell, a value of every factor that is drawn; without a factor, alone.
 
-    cells: for each factor, the cluster of each cell. places: the cell of each trial, (trials,).
+    stream: which draws of single trials are its own. cells: for each factor, the cluster of each cell. places: the cell
+    of each trial, (trials,).
     """
 
+    stream: int
     factors: tuple[str, ...]
     cells: tuple[Rows, ...]
     places: Rows
@@ -184,8 +189,9 @@ class Side:
         return np.asarray(found.any(axis=1))
 
 
-def _side(codes: Mapping[str, Rows], size: int) -> Side:
+def _side(stream: int, codes: Mapping[str, Rows], size: int) -> Side:
     if not codes:
-        return Side((), (), np.arange(size))
-    cells, places = np.unique(np.stack(list(codes.values())), axis=1, return_inverse=True)
-    return Side(tuple(codes), tuple(cells), places.reshape(-1))
+        return Side(stream, (), (), np.arange(size))
+    shape = [int(code.max()) + 1 for code in codes.values()]
+    cells, places = np.unique(np.ravel_multi_index(tuple(codes.values()), shape), return_inverse=True)
+    return Side(stream, tuple(codes), np.unravel_index(cells, shape), places)

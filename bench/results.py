@@ -10,39 +10,61 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import pandas as pd
 
-from bench import bands, metrics, scored
+from bench import bands, intervals, metrics, scored
 from bench.bands import Band
+from bench.cellmetrics import METRICS, measure
+from bench.comparison import compare
 from bench.errors import BenchError, DataError, unknown
+from bench.intervals import Uncertainties, Uncertainty
 from bench.metrics import Slice
-from bench.scored import Scored, TrialLists, trial_lists
+from bench.scored import Scored, trial_lists
 from bench.store import Cell, Store
 from bench.trials import COLUMNS, SPOOF_ATTRIBUTES
+from bench.uncertainty import Difference
 
 F1_HEADLINE = "F1 (bona fide positive, threshold = test-set EER threshold)"
 
 # A breakdown by more values than a reader compares is a list of speakers or files, not an attribute.
 BREAKDOWN_VALUES = range(2, 61)
 
-# The names of `evaluate`, so that a cell without numbers still has every one of them, as null.
-METRICS = tuple(metrics.evaluate([0.0, 1.0], [0, 1]))
+
+@dataclass(frozen=True)
+class Degradation:
+    """What a perturbation costs a detector: its EER minus that on the clean audio of the same trials.
+
+    difference: None for `reason`.
+    """
+
+    clean: str
+    difference: Difference | None = None
+    reason: str = ""
+
+    @property
+    def told(self) -> str:
+        """`to itw +3.21 pp (95 %: +1.10 to +5.02)`."""
+        if self.difference is None:
+            return f"no difference to {self.clean}: {self.reason}"
+        return f"to {self.clean} {self.difference.told}"
 
 
 @dataclass(frozen=True)
 class Result:
     """What one cell measures.
 
-    metrics: `bench.metrics.evaluate` as fractions, None where the cell may not be measured or its scored trials are
+    metrics: `bench.cellmetrics.measure` as fractions, None where the cell may not be measured or its scored trials are
             all of one class.
     native: `bench.metrics.decide` at the detector's own threshold, with that `column` and `threshold`; None where the
             detector has no threshold or the scores lack the column (an import usually has the score alone).
     breakdowns: attribute of the trials -> records of `bench.metrics.breakdown`.
     unscored: trials of the dataset that the metrics leave out; above 0 only with `--allow-missing`.
     band: this cell and those of the other seeds, where there are several. All other fields are of this cell alone.
+    uncertainty: of what counts, the mean over the seeds where there is one; None without numbers.
+    degradation: of a perturbed dataset, against the clean one.
     """
 
     cell: Cell
@@ -51,6 +73,8 @@ class Result:
     breakdowns: Mapping[str, Sequence[Slice]] = field(default_factory=dict)
     unscored: int = 0
     band: Band | None = None
+    uncertainty: Uncertainty | None = field(default=None, compare=False)  # follows from the scores
+    degradation: Degradation | None = None
 
     @property
     def eer(self) -> float | None:
@@ -76,6 +100,11 @@ class Result:
         """How many trials the dataset has; None for a blocked cell."""
         count = self.cell.manifest.get("dataset", {}).get("trials")
         return None if count is None else int(count)
+
+    @property
+    def leakage(self) -> str:
+        """What the weights may have seen of the dataset, see `bench.leakage`; `unknown` where no manifest tells."""
+        return str(self.cell.manifest.get("leakage", "unknown"))
 
     @property
     def weights(self) -> str | None:
@@ -110,6 +139,7 @@ class Result:
         elif self.seed != own:
             told.append(f"trained with seed {self.seed}, the card says {own}")
         told += [f"random {' and '.join(self.random_parts)}"] if self.random_parts else []
+        told += [self.degradation.told] if self.degradation else []
         return list(filter(None, told))
 
     @property
@@ -122,6 +152,13 @@ class Result:
             parts.append("no error rates: they need scored trials of both classes")
         return "; ".join(parts)
 
+    @property
+    def lacking(self) -> str:
+        """Why there is no number over the whole trial list, and over all seeds where there are several; '' with one."""
+        if self.band is not None and self.band.eer is None:
+            return self.band.told
+        return self.caveat or ("" if self.metrics is not None else f"the cell is {self.cell.status}")
+
 
 def evaluate_cell(store: Store, cell: Cell, *, breakdowns: bool = True) -> Result:
     """The numbers of one cell, `breakdowns` as in `collect`.
@@ -130,7 +167,7 @@ def evaluate_cell(store: Store, cell: Cell, *, breakdowns: bool = True) -> Resul
         StoreError: scores that are not those of the dataset's trial list, or a complete cell that lacks some.
         DataError: scores that cannot be measured, see `bench.metrics.evaluate`.
     """
-    return _banded(cell, trial_lists(store), breakdowns)
+    return _Measuring(store, breakdowns).of(cell)
 
 
 def collect(
@@ -157,26 +194,84 @@ def collect(
     cells = store.current()
     wanted_datasets = selected("dataset", datasets, {cell.dataset for cell in cells})
     wanted_detectors = selected("detector", detectors, {cell.detector for cell in cells})
-    lists = trial_lists(store)
+    measuring = _Measuring(store, breakdowns)
     wanted = (cell for cell in cells if cell.dataset in wanted_datasets and cell.detector in wanted_detectors)
-    return ranked(_told(cell, lists, breakdowns) for cell in wanted)
+    return ranked(measuring.told(cell) for cell in wanted)
 
 
-def _told(cell: Cell, lists: TrialLists, breakdowns: bool) -> Result:
-    """The numbers of a cell, or why it has none: one damaged cell must not hide the others."""
-    try:
-        return _banded(cell, lists, breakdowns)
-    except BenchError as error:
-        return Result(dataclasses.replace(cell, status="failed", reason=error.reason(), remedy=error.remedy or ""))
+class _Measuring:
+    """Cells of one store -> results; what several cells share is read and drawn once."""
+
+    def __init__(self, store: Store, breakdowns: bool) -> None:
+        self._store, self._breakdowns = store, breakdowns
+        self._lists = trial_lists(store)
+        self._uncertainties = Uncertainties()
+
+    def told(self, cell: Cell) -> Result:
+        """The numbers of a cell, or why it has none: one damaged cell must not hide the others."""
+        try:
+            return self.of(cell)
+        except BenchError as error:
+            return _failed(cell, error)
+
+    def of(self, cell: Cell) -> Result:
+        """The numbers of a cell; of the other seeds, and against the same detector on clean audio, where there are."""
+        result = self._banded(cell)
+        clean = str(cell.manifest.get("dataset", {}).get("clean", ""))
+        if not clean or result.eer is None:
+            return result
+        return dataclasses.replace(result, degradation=self._degradation(result, clean))
+
+    def _degradation(self, result: Result, clean: str) -> Degradation:
+        """What the perturbation of a dataset costs: the paired difference to the clean cell."""
+        cell = self._store.current_of(clean, result.cell.detector)
+        if cell is None:
+            return Degradation(clean, reason=f"{result.cell.detector} has no cell on {clean}")
+        if cell.manifest.get("scorer") != result.cell.manifest.get("scorer"):
+            return Degradation(clean, reason=f"the cell on {clean} is of other weights or another version")
+        try:
+            return Degradation(clean, compare(result, self._banded(cell), self._lists).eer)
+        except BenchError as error:
+            return Degradation(clean, reason=error.what)
+
+    def _banded(self, cell: Cell) -> Result:
+        result = self._alone(cell, self._breakdowns)
+        if not cell.band:
+            return result
+        members = {seed: result if one.key == cell.key else self._member(one) for seed, one in cell.band.items()}
+        found = bands.band(members)
+        known = [one.uncertainty for one in members.values() if one.uncertainty is not None]
+        together = intervals.mean(known) if found.eer is not None else result.uncertainty
+        return dataclasses.replace(result, band=found, uncertainty=together)
+
+    def _member(self, cell: Cell) -> Result:
+        try:
+            return self._alone(cell, breakdowns=False)
+        except BenchError as error:
+            return _failed(cell, error)
+
+    def _alone(self, cell: Cell, breakdowns: bool) -> Result:
+        if not cell.has_number:
+            return Result(cell)
+        trials = scored.load(cell, self._lists)
+        if not trials.measurable:
+            return Result(cell, unscored=trials.unscored)
+        values, labels, table = trials.values, trials.labels, trials.trials
+        try:
+            found = measure(trials)
+            native = _native(trials)
+        except DataError as error:
+            raise DataError(error.what, where=cell.path, remedy=error.remedy) from error
+        slices = {
+            attribute: metrics.breakdown(values, labels, table[attribute].tolist(), attribute in SPOOF_ATTRIBUTES)
+            for attribute in (_attributes(table) if breakdowns else ())
+        }
+        told = {name: parts for name, parts in slices.items() if any(part.eer is not None for part in parts)}
+        return Result(cell, found, native, told, trials.unscored, uncertainty=self._uncertainties.of(trials))
 
 
-def _banded(cell: Cell, lists: TrialLists, breakdowns: bool) -> Result:
-    """The numbers of a cell, and of the other seeds where there are several."""
-    result = _evaluate(cell, lists, breakdowns)
-    if not cell.band:
-        return result
-    members = {seed: result if one.key == cell.key else _told(one, lists, False) for seed, one in cell.band.items()}
-    return dataclasses.replace(result, band=bands.band(members))
+def _failed(cell: Cell, error: BenchError) -> Result:
+    return Result(dataclasses.replace(cell, status="failed", reason=error.reason(), remedy=error.remedy or ""))
 
 
 def ranked(results: Iterable[Result]) -> list[Result]:
@@ -208,26 +303,6 @@ def _order(result: Result) -> tuple[str, bool, str, bool, float, str]:
     if result.eer is None:
         return cell.dataset, True, "", False, 0.0, cell.detector
     return cell.dataset, False, result.digest, bool(result.unscored), result.eer, cell.detector
-
-
-def _evaluate(cell: Cell, lists: TrialLists, breakdowns: bool) -> Result:
-    if not cell.has_number:
-        return Result(cell)
-    trials = scored.load(cell, lists)
-    if not trials.measurable:
-        return Result(cell, unscored=trials.unscored)
-    values, labels, table = trials.values, trials.labels, trials.trials
-    try:
-        found = metrics.evaluate(values, labels)
-        native = _native(trials)
-    except DataError as error:
-        raise DataError(error.what, where=cell.path, remedy=error.remedy) from error
-    slices = {
-        attribute: metrics.breakdown(values, labels, table[attribute].tolist(), attribute in SPOOF_ATTRIBUTES)
-        for attribute in (_attributes(table) if breakdowns else ())
-    }
-    told = {name: parts for name, parts in slices.items() if any(part.eer is not None for part in parts)}
-    return Result(cell, found, native, told, trials.unscored)
 
 
 def _attributes(trials: pd.DataFrame) -> list[str]:
@@ -266,9 +341,20 @@ def _cell_json(result: Result) -> dict[str, Any]:
         "caveat": result.caveat,
         "imported": bool(cell.manifest.get("imported")),
         "weights": result.weights,
+        "leakage": result.leakage,
         "trials": result.trials,
         **{name: (result.metrics or {}).get(name) for name in METRICS},
         "native": None if result.native is None else dict(result.native),
         "random_parts": list(result.random_parts),
         "band": None if result.band is None else result.band.as_json(),
+        "intervals": _intervals_json(result.uncertainty),
+        "degradation": None if result.degradation is None else asdict(result.degradation),
     }
+
+
+def _intervals_json(found: Uncertainty | None) -> dict[str, Any] | None:
+    """95 % intervals as fractions, what was drawn, and why they may be too narrow."""
+    if found is None:
+        return None
+    ends = {name: [found.interval(name).low, found.interval(name).high] for name in found.replicates}
+    return {"unit": found.unit.text, "warnings": found.unit.warnings, **ends}

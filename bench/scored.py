@@ -91,6 +91,9 @@ def load(cell: Cell, lists: TrialLists) -> Scored:
 def _aligned(cell: Cell, trials: pd.DataFrame) -> pd.DataFrame:
     """The stored scores, one row a trial in the order of the trial list; a trial without a score is NaN."""
     scores = cell.scores()
+    if not {"trial", "score"} <= set(scores) or scores["score"].dtype.kind not in "iuf":
+        what, remedy = "scores.parquet has no trials and scores", "remove this folder and run the cell again"
+        raise StoreError(what, where=cell.path, remedy=remedy)
     rows = pd.Index(trials["trial"]).get_indexer(pd.Index(scores["trial"]))
     strange = (rows < 0) | scores["trial"].duplicated().to_numpy()
     if strange.any():

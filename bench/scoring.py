@@ -13,6 +13,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -25,6 +26,7 @@ from bench import audio, registry, weights
 from bench.cards import AudioRecipe
 from bench.errors import AudioError, BenchError, CardError, ScoringError, WeightsError
 from bench.models import Facts, Output
+from bench.perturbations import Perturbation
 from bench.trials import Span, spans
 
 CLIP_SAMPLES = 64_600  # about 4 s: what one unit of batch size stands for when files are taken whole
@@ -176,6 +178,7 @@ def score_trials(
     batches: Sequence[np.ndarray],
     *,
     known: Mapping[str, np.ndarray] | None = None,
+    perturbation: Perturbation | None = None,
     device: str = "cpu",
     workers: int = 0,
 ) -> Iterator[Scored | Failed]:
@@ -186,6 +189,7 @@ def score_trials(
         trials: the trial table (`bench.trials`) with paths.
         batches: row numbers of `trials`, from `plan_batches`.
         known: by detector name, bool (rows,): trials that need no score. A batch is left out when all of it is known.
+        perturbation: of the samples of each trial; detectors that read none are never given it.
         device: a torch device name.
         workers: processes that decode ahead; 0 decodes here.
 
@@ -210,7 +214,7 @@ def score_trials(
             yield _failed(scorer.name, error)
     needed = sorted({index for name in running for index in wanted[name]})
     todo = {name: set(wanted[name]) for name in running}
-    reader = _Reader(trials, scorers[0].recipe, batches)
+    reader = _Reader(trials, scorers[0].recipe, batches, perturbation)
     loader = DataLoader(
         reader,
         batch_size=None,
@@ -262,12 +266,19 @@ def _all_known(known: np.ndarray | None, rows: np.ndarray) -> bool:
 class _Reader(Dataset[Batch]):
     """Decodes whole batches, in whatever process it is called."""
 
-    def __init__(self, trials: pd.DataFrame, recipe: AudioRecipe, batches: Sequence[np.ndarray]) -> None:
+    def __init__(
+        self,
+        trials: pd.DataFrame,
+        recipe: AudioRecipe,
+        batches: Sequence[np.ndarray],
+        perturbation: Perturbation | None,
+    ) -> None:
         self.ids = trials["trial"].to_numpy()
         self._paths = trials["path"].to_numpy()
         self._spans = spans(trials)
         self._recipe = recipe
         self._batches = batches
+        self._perturbation = perturbation
 
     def __len__(self) -> int:
         return len(self._batches)
@@ -284,7 +295,7 @@ class _Reader(Dataset[Batch]):
             try:
                 path, span = self._paths[row], self._spans[row]
                 if self._recipe.decodes:
-                    utterances.append(audio.prepare(path, self._recipe, span))
+                    utterances.append(audio.prepare(path, self._recipe, span, self._perturb(row)))
                     seconds[position] = utterances[-1].seconds
                 else:
                     header = audio.header(path).piece(span, path)
@@ -297,6 +308,9 @@ class _Reader(Dataset[Batch]):
                 notes[position] = f"{type(error).__name__}: {error}: {path}"
         wave, lengths = _stack(utterances) if self._recipe.decodes else (None, None)
         return Batch(rows, readable, seconds, notes, wave, lengths, facts)
+
+    def _perturb(self, row: int) -> Callable[[np.ndarray, int], np.ndarray] | None:
+        return None if self._perturbation is None else partial(self._perturbation, trial=self.ids[row])
 
 
 def _stack(utterances: Sequence[audio.Utterance]) -> tuple[torch.Tensor, torch.Tensor]:

@@ -90,13 +90,13 @@ class Store:
             probe.unlink()
 
     def pair_folder(self, dataset: str, detector: str) -> Path:
-        return self.root / _folder_name(dataset) / _folder_name(detector)
+        return self.root / folder_name(dataset) / folder_name(detector)
 
     def cell_folder(self, dataset: str, detector: str, key: str) -> Path:
         return self.pair_folder(dataset, detector) / key[:KEY_CHARACTERS]
 
     def weights_folder(self, detector: str, key: str) -> Path:
-        return self.root / "weights" / _folder_name(detector) / key[:KEY_CHARACTERS]
+        return self.root / "weights" / folder_name(detector) / key[:KEY_CHARACTERS]
 
     def cell(self, dataset: str, detector: str, key: str) -> Cell | None:
         """The stored cell of this key, finished or not."""
@@ -108,7 +108,7 @@ class Store:
 
     def pair(self, dataset: str, detector: str) -> list[Cell]:
         """Every cell of one pair, by key."""
-        return self._found(f"{_folder_name(dataset)}/{_folder_name(detector)}/*/cell.json")
+        return self._found(f"{folder_name(dataset)}/{folder_name(detector)}/*/cell.json")
 
     def _found(self, pattern: str) -> list[Cell]:
         # Names are percent-encoded, so a folder name holds no glob symbol.
@@ -135,6 +135,10 @@ class Store:
             pairs.setdefault((unquote(latest.parts[-3]), unquote(latest.parts[-2])), [])
         chosen = (self._choose(dataset, detector, cells) for (dataset, detector), cells in sorted(pairs.items()))
         return [cell for cell in chosen if cell is not None]
+
+    def current_of(self, dataset: str, detector: str) -> Cell | None:
+        """The cell of one pair that counts now, as in `current`."""
+        return self._choose(dataset, detector, self.pair(dataset, detector))
 
     def _choose(self, dataset: str, detector: str, cells: Sequence[Cell]) -> Cell | None:
         latest = read_json(self.pair_folder(dataset, detector) / "latest.json") or {}
@@ -184,7 +188,7 @@ class Store:
         return read_parquet(self._trials_file(dataset, digest))
 
     def _trials_file(self, dataset: str, digest: str) -> Path:
-        return self.root / _folder_name(dataset) / f"trials-{digest[:KEY_CHARACTERS]}.parquet"
+        return self.root / folder_name(dataset) / f"trials-{digest[:KEY_CHARACTERS]}.parquet"
 
 
 class CellWriter:
@@ -348,7 +352,7 @@ def _read_parts(folder: Path) -> list[pd.DataFrame]:
     return parts
 
 
-def _folder_name(name: str) -> str:
+def folder_name(name: str) -> str:
     """A name as one path component on any file system and in a URL."""
     encoded = quote(name, safe="")
     if encoded.startswith(".") or name in ("weights", "features"):

@@ -28,7 +28,8 @@ if TYPE_CHECKING:
 out = Console(width=None if sys.stdout.isatty() else 160)  # a pipe has no width: tables must not wrap at 80
 err = Console(stderr=True)
 F1_CAPTION = "F1: bona fide positive, at the test-set EER threshold"
-WIDE = 110  # columns of a terminal in which a sentence fits beside the numbers
+RANK_CAPTION = "rank: shared while the interval of the difference to the best of its group holds zero"
+WIDE = 120  # columns of a terminal in which a sentence fits beside the numbers
 PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": False}
 
 
@@ -195,37 +196,65 @@ def _print_blocked(planned: Sequence[Planned]) -> None:
 def print_results(found: Sequence[Result]) -> None:
     """The table of results. Names are plain text: `[red]` in one is printed, not obeyed.
 
-    In a narrow terminal what is said of a status stands below.
+    In a narrow terminal what is said of a status stands below, and counts and digests with the lists.
     """
-    wide = out.width >= WIDE
+    from bench.comparison import ranks
+
+    wide, places = out.width >= WIDE, ranks(found)
     shown = Table(**PLAIN, padding=(0, 1) if wide else (0, 1, 0, 0), caption_justify="left")
+    shown.add_column("rank", justify="right", no_wrap=True)
     shown.add_column("detector", overflow="fold")
     shown.add_column("dataset", overflow="fold")
     # Numbers are never cut, however narrow the terminal: 15.… is worse than a folded name.
     shown.add_column("EER %", justify="right", no_wrap=True, min_width=7)
+    shown.add_column("95 %", justify="right", no_wrap=True, min_width=11)
     shown.add_column("F1", justify="right", no_wrap=True, min_width=6)
-    shown.add_column("trials", justify="right", no_wrap=True, min_width=6)
-    shown.add_column("digest", overflow="fold")
+    if wide:
+        shown.add_column("trials", justify="right", no_wrap=True, min_width=6)
+        shown.add_column("digest", overflow="fold")
     shown.add_column("status", overflow="fold")
     below: dict[str, int] = {}
     for result, following in zip(found, [*found[1:], None], strict=True):
         status: str = result.cell.status
+        if result.metrics is not None:
+            status += ", leakage unknown" if result.leakage == "unknown" else f", {result.leakage}"
         if why := _why(result):
             status += f": {why}" if wide else f" [{below.setdefault(why, len(below) + 1)}]"
+        place = places.get((result.cell.dataset, result.cell.detector))
+        about = ["–" if result.trials is None else f"{result.trials:,}", result.digest[:12] or "–"]
         shown.add_row(
+            "–" if place is None else str(place),
             Text(result.cell.detector),
             Text(result.cell.dataset),
             "–" if result.eer is None else f"{100 * result.eer:.4f}",
+            "–" if result.uncertainty is None else result.uncertainty.interval("eer").told,
             "–" if result.f1_bonafide is None else f"{result.f1_bonafide:.4f}",
-            "–" if result.trials is None else f"{result.trials:,}",
-            result.digest[:12] or "–",
+            *(about if wide else ()),
             Text(status),
         )
         # Another trial list is another contest: its rows are not read on from these.
         if following is not None and (following.cell.dataset, following.digest) != (result.cell.dataset, result.digest):
             shown.add_row()
-    shown.caption = Text("\n".join([F1_CAPTION, *(f"[{number}] {why}" for why, number in below.items())]))
+    notes = [*_notes(found), *(f"[{number}] {why}" for why, number in below.items())]
+    shown.caption = Text("\n".join(notes))
     out.print(shown)
+
+
+def _notes(found: Sequence[Result]) -> Iterator[str]:
+    """What the columns mean, and for each trial list what its intervals are of."""
+    yield F1_CAPTION
+    lists: dict[tuple[str, str, str], list[str]] = {}
+    for result in found:
+        if result.uncertainty is not None:
+            drawn = result.uncertainty.unit
+            lists.setdefault((result.cell.dataset, result.digest[:12], drawn.text), drawn.warnings)
+    if not lists:
+        return
+    yield RANK_CAPTION
+    for (dataset, digest, unit), warnings in lists.items():
+        trials = next(one.trials for one in found if (one.cell.dataset, one.digest[:12]) == (dataset, digest))
+        yield f"{dataset} ({trials:,} trials, {digest}): 95 % intervals over draws of {unit}"
+        yield from (f"  {warning}" for warning in warnings)
 
 
 def _why(result: Result) -> str:

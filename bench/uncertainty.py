@@ -27,6 +27,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def told(self) -> str:
+        """In percent: `6.71–9.02`."""
+        return f"{100 * self.low:.2f}–{100 * self.high:.2f}"
+
     def holds(self, value: float) -> bool:
         return self.low <= value <= self.high
 
@@ -47,6 +52,12 @@ class Difference:
         """Whether the interval excludes zero."""
         return not self.interval.holds(0.0)
 
+    @property
+    def told(self) -> str:
+        """In percentage points: `+3.21 pp (95 %: +1.10 to +5.02)`."""
+        low, high = 100 * self.interval.low, 100 * self.interval.high
+        return f"{100 * self.value:+.2f} pp (95 %: {low:+.2f} to {high:+.2f})"
+
 
 def interval(replicates: Floats) -> Interval:
     """The percentile interval of replicates (R,)."""
@@ -60,6 +71,11 @@ def difference(value: float, first: Floats, second: Floats) -> Difference:
     above, below = np.count_nonzero(replicates >= 0), np.count_nonzero(replicates <= 0)
     p_value = min(1.0, 2 * (1 + min(above, below)) / (1 + len(replicates)))
     return Difference(value, interval(replicates), float(p_value))
+
+
+def p_told(value: float) -> str:
+    """A p value in words: `= 0.012`, `< 0.005` where it is about as low as so many replicates can tell."""
+    return f"= {value:.3f}" if value >= 0.005 else "< 0.005"
 
 
 def ranks(values: Mapping[str, float], replicates: Mapping[str, Floats]) -> dict[str, int]:

@@ -11,10 +11,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from bench import corpora, registry, training, weights
+from bench import corpora, perturbations, registry, training, weights
 from bench.cards import DatasetCard, DetectorCard, Recipe, Weights
 from bench.corpora import Dataset
-from bench.errors import BenchError, Blocked, MissingWeights, UsageError, unknown
+from bench.errors import BenchError, Blocked, CardError, MissingWeights, UsageError, unknown
+from bench.perturbations import Perturbation
 from bench.registry import Registry
 from bench.store import Store
 from bench.training import Materials
@@ -98,29 +99,41 @@ class Workspace:
         return registry.datasets(self.options.cards)
 
     def select_datasets(self, patterns: Iterable[str]) -> dict[str, bool]:
-        """As `Registry.select`, and the names that `--data` gives the user's own files.
+        """As `Registry.select`, and the names that `--data` gives the user's own files; each of them, a glob and `all`
+        too, may have perturbations behind it: `itw+mp3@64k`.
 
         Raises:
-            UsageError: also for a name of `--data` that is no dataset and that nothing asks for: a slip of the pen.
+            UsageError: also for a perturbation that there is not, and for a name of `--data` that is no dataset and
+                that nothing asks for: a slip of the pen.
         """
         names = [name.strip() for pattern in patterns for name in pattern.split(",") if name.strip()]
-        own = {name: True for name in names if name not in self.datasets and name in self.options.data}
-        known = [name for name in names if name not in own]
-        selected = self.datasets.select(known) | own if known or not own else own
+        selected: dict[str, bool] = {}
+        for pattern, perturbation in map(perturbations.split, names):
+            own = pattern not in self.datasets and pattern in self.options.data
+            for clean, named in ({pattern: True} if own else self.datasets.select([pattern])).items():
+                name = perturbations.joined(clean, perturbation)
+                selected[name] = selected.get(name, False) or named
+        if not names:
+            return self.datasets.select(names)  # says that none was named
+        asked = {perturbations.split(name)[0] for name in selected}
         recipes = [card.recipe for card in self.detectors.cards.values() if card.recipe]
         trained_on = {name for recipe in recipes for name in recipe.datasets} if self.options.data else ()
         for name in self.options.data:
-            if name not in self.datasets and name not in selected and name not in trained_on:
+            if name not in self.datasets and name not in asked and name not in trained_on:
                 error = unknown("dataset", name, self.datasets.names)
                 raise UsageError(f"--data: {error.what}, and nothing asks for it", remedy=error.remedy)
         return selected
 
     def dataset_card(self, name: str) -> DatasetCard:
-        """The card of a dataset; a name without one stands for the user's own list or folder given for it.
+        """The card of a dataset; a name without one stands for the user's own list or folder given for it. That of a
+        perturbed dataset is the clean one's, with the name and texts that say so.
 
         Raises:
-            UsageError: a name nobody knows.
+            UsageError: a name nobody knows, a perturbation that there is not.
         """
+        clean, perturbation = perturbations.split(name)
+        if perturbation is not None:
+            return _perturbed(self.dataset_card(clean), perturbation)
         if name in self.datasets:
             return self.datasets[name]
         if name in self.options.data:
@@ -129,15 +142,19 @@ class Workspace:
         raise UsageError(error.what, remedy=f"{error.remedy}; your own files: --data {name}=FOLDER_OR_CSV")
 
     def dataset(self, name: str) -> Dataset:
-        """The whole dataset of this name, read once.
+        """The whole dataset of this name, read once; a perturbed one has the trials and the digest of the clean one.
 
         Raises:
-            UsageError: a name nobody knows.
+            UsageError: a name nobody knows, a perturbation that there is not.
             Blocked, DataError: not here, or not what its reader expects.
         """
 
         def load() -> Dataset:
+            clean, perturbation = perturbations.split(name)
             card = self.dataset_card(name)
+            if perturbation is not None:
+                perturbation.check()
+                return replace(self.dataset(clean), card=card, perturbation=perturbation)
             place = self.options.data.get(name) or self.options.data.get(card.sibling_of or "")
             # A list or folder without a card names its place itself.
             root = place if place is not None and name in self.datasets else self.options.data_root
@@ -170,15 +187,21 @@ class Workspace:
 
     def missing_audio(self, name: str) -> list[int]:
         """Row numbers of the whole dataset whose audio file is not here."""
-        return self.once(("audio", name), lambda: corpora.missing_audio(self.dataset(name).trials))
+        clean, _ = perturbations.split(name)
+        return self.once(("audio", clean), lambda: corpora.missing_audio(self.dataset(clean).trials))
 
     def complete(self, name: str) -> Dataset:
         """A dataset to train on, with all of its audio: training on part of it would be another recipe.
 
         Raises:
             Blocked: it is not here, or some of its audio is not. UsageError, DataError: as `dataset`.
+            CardError: a perturbed one.
         """
         dataset = self.dataset(name)
+        if dataset.perturbation is not None:
+            clean, _ = perturbations.split(name)
+            what = f"no recipe can use {name}: perturbations are made when a dataset is scored"
+            raise CardError(what, remedy=f"name {clean}, and change it by the `augmentation` of the recipe's stages")
         if missing := self.missing_audio(name):
             first = dataset.trials["path"].iloc[missing[0]] or "no audio folder"
             count = f"{len(missing):,} of {len(dataset.trials):,} audio files are missing"
@@ -296,7 +319,17 @@ def _blocked(name: str, lists: Mapping[str, Blocked], files: Mapping[str, Blocke
     )
 
 
+def _perturbed(card: DatasetCard, perturbation: Perturbation) -> DatasetCard:
+    texts = {
+        "name": perturbations.joined(card.name, perturbation),
+        "title": f"{card.title}: {perturbation.words}",
+        "summary": f"The trials of {card.name}, changed on the fly: {perturbation.words}. {card.summary}",
+    }
+    return card.model_copy(update={**texts, "sibling_of": None})
+
+
 def _sample(dataset: Dataset, limit: int) -> Dataset:
     trials = first_trials(dataset.trials, limit)
     card = dataset.card.model_copy(update={"name": f"{dataset.name}:{limit}", "sibling_of": None, "counts": None})
-    return replace(dataset, card=card, trials=trials, digest=digest(trials))
+    about = tuple(f"sampled from {sentence}" for sentence in dataset.about)
+    return replace(dataset, card=card, trials=trials, digest=digest(trials), about=about)

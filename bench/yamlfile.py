@@ -62,9 +62,15 @@ def load(file: Path) -> dict[str, Any]:
     return raw
 
 
+def compose(text: str) -> yaml.Node | None:
+    """The nodes of a YAML text that `load` reads, with the places where they are written; None where it holds none."""
+    node: yaml.Node | None = yaml.compose(text, Loader=_Loader)
+    return node
+
+
 def line_of(file: Path, path: Sequence[str | int]) -> int | None:
     """The 1-based line of a field of a YAML file, or of the deepest part of `path` that is written there."""
-    node: yaml.Node | None = yaml.compose(file.read_text(encoding="utf-8"), Loader=_Loader)
+    node = compose(file.read_text(encoding="utf-8"))
     line: int | None = 1
     for step in path:
         if isinstance(node, yaml.MappingNode):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bench import audio, terminal
 from bench.cards import AudioRecipe
-from bench.trials import Span
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -26,7 +26,7 @@ def shared() -> Path:
 @pytest.fixture
 def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working folder, no BENCH_* of the user, and an output of a fixed width."""
-    for name in ("DATA", "WEIGHTS", "RESULTS", "CARDS"):
+    for name in ("DATA", "WEIGHTS", "RESULTS", "CARDS", "LEADERBOARD"):
         monkeypatch.delenv(f"BENCH_{name}", raising=False)
     place = tmp_path / "here"
     place.mkdir()
@@ -41,9 +41,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     files: list[str] = []
     real = audio.prepare
 
-    def prepare(path: str, recipe: AudioRecipe, span: Span | None = None) -> audio.Utterance:
+    def prepare(path: str, recipe: AudioRecipe, *rest: Any) -> audio.Utterance:
         files.append(Path(path).stem)
-        return real(path, recipe, span)
+        return real(path, recipe, *rest)
 
     monkeypatch.setattr(audio, "prepare", prepare)
     return files

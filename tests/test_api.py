@@ -49,7 +49,8 @@ def test_run(world: World) -> None:
     ]
     labels = [n % 2 for n in range(6)]
     told = bench.evaluate(found[1].cell.scores()["score"].to_numpy(), labels)
-    assert found[1].metrics == told
+    not_of_these = dict.fromkeys(("act_dcf", "cllr", "min_tdcf_2019", "min_tdcf_2021"))
+    assert found[1].metrics == told | not_of_these
     assert as_json(found)["cells"][1]["eer"] == told["eer"]
     world.given()
     bench.run("det", "d", **options(world))

@@ -544,6 +544,34 @@ def test_a_piece_is_prepared_as_a_file_of_its_own(tmp_path: Path, window: str, r
     assert (piece.length, piece.seconds) == (alone.length, alone.seconds) == (alone.length, (rate - rate // 2) / rate)
 
 
+@pytest.mark.parametrize("span", [None, Span(0.5, 1.0)])
+def test_a_perturbed_trial_is_prepared_as_a_file_of_its_own(tmp_path: Path, span: Span | None) -> None:
+    """Changed behind the cut and at the file's own rate; all else, the duration too, is that of the changed samples."""
+    rate = 44_100
+    path = save(tmp_path / "a.wav", noise(2 * rate), rate)
+    raw, _ = audio.decode(path, span)
+    own = save(tmp_path / "b.wav", raw[::-1][1_000:], rate, subtype="FLOAT")
+    recipe = AudioRecipe(window="pad", samples=40_000, epsilon=1e-7)
+
+    def perturb(wave: np.ndarray, rate_of_it: int) -> np.ndarray:
+        np.testing.assert_array_equal(wave, raw)
+        assert rate_of_it == rate
+        return wave[::-1][1_000:].copy()
+
+    made, alone = audio.prepare(path, recipe, span, perturb), audio.prepare(own, recipe)
+    np.testing.assert_array_equal(made.wave, alone.wave)
+    assert (made.length, made.seconds) == (alone.length, alone.seconds) == (alone.length, (len(raw) - 1_000) / rate)
+
+
+def test_a_file_that_cannot_be_perturbed_is_named(tmp_path: Path) -> None:
+    """A perturbation knows no file; whoever has thousands of them must."""
+    path = save(tmp_path / "a.wav", noise(100), 44_100)
+    with pytest.raises(AudioError, match="44100 Hz cannot be resampled to 44099 Hz") as caught:
+        audio.prepare(path, WHOLE, None, lambda wave, rate: audio.resample(wave, rate, 44_099))
+    assert caught.value.where == str(path)
+    assert caught.value.remedy
+
+
 def test_lists_may_be_a_little_wrong_about_the_end_of_a_file(tmp_path: Path) -> None:
     """Up to 0.1 s behind the end is the end: headers of lossy files and rounded lists are no more exact."""
     path = save(tmp_path / "a.wav", noise(RATE))

@@ -746,9 +746,11 @@ def test_doctor_through_the_command_line(own: Own) -> None:
     place = truncated_flac(own)
     ill = bench(*arguments)
     assert ill.exit_code == 1
-    assert in_order(ill.stdout, "1 undecodable:", str(place), "no decoder reads this file")
+    assert in_order(ill.stdout, "error: 1 of 6 audio files undecodable", str(place), "no decoder reads this file")
     (found,) = json.loads(bench(*arguments, "--json").stdout)["datasets"]
-    assert (found["healthy"], list(found["undecodable"])) == (False, [str(place)])
+    (error,) = [finding for finding in found["findings"] if finding["severity"] == "error"]
+    assert (found["healthy"], error["kind"], error["count"]) == (False, "undecodable", 1)
+    assert error["examples"][0].startswith(str(place))
 
 
 # --- imports ----------------------------------------------------------------------------------------------------------

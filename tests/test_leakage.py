@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench import registry
+from bench import imports, registry
 from bench.cards import DetectorCard
 from bench.leakage import leakage
+from bench.results import Result
 from tests.tiny import World
 from tests.tiny import card as detector_card
 
@@ -80,10 +82,12 @@ def test_every_antideepfake_checkpoint_saw_the_same() -> None:
     ],
 )
 def test_lists_of_one_corpus(watched: str, dataset: str, verdict: str) -> None:
-    """A list is seen, as is one that holds it or that it holds; others of its corpus are in-domain; samples alike."""
+    """A list is seen, as is one that holds it or that it holds; others of its corpus are in-domain; samples and
+    perturbed ones alike."""
     for card in (released(watched), released("voxceleb2", selected_on=(watched,)), released("mls", watched, "dsd")):
         assert leakage(card, dataset, DATASETS) == verdict
-        assert leakage(card, f"{dataset}:200", DATASETS) == verdict
+        for name in (f"{dataset}:200", f"{dataset}+mp3@64k", f"{dataset}+trim+noise@15db:200"):
+            assert leakage(card, name, DATASETS) == verdict
 
 
 def test_what_nobody_said_is_unknown() -> None:
@@ -137,6 +141,27 @@ def test_data_of_the_users_own(tmp_path: Path) -> None:
     assert leakage(released("more-calls"), "calls", own) == leakage(released("calls"), "more-calls", own) == "in-domain"
     world.dataset("lost", range(2), sibling_of="gone")  # of a corpus that has no card itself
     assert leakage(released("gone"), "lost", registry.datasets(world.cards)) == "in-domain"
+
+
+def test_a_cell_tells_it_and_a_run_brings_it_up_to_date(tmp_path: Path) -> None:
+    """From the cards as they are when it runs; of scores under a name without a card nothing is known."""
+    world = World(tmp_path)
+    world.dataset("calls", range(4))
+    world.detector("det", trained_on=["voxceleb2"])
+    cell = world.cell("det", "calls")
+    assert (cell.manifest["leakage"], Result(cell).leakage) == ("held-out", "held-out")
+    world.detector("det", trained_on=["voxceleb2"], selected_on=["calls"])
+    assert world.cell("det", "calls").manifest["leakage"] == "seen"
+    manifest = {name: value for name, value in cell.manifest.items() if name != "leakage"}
+    assert Result(replace(cell, manifest=manifest)).leakage == "unknown"  # of a cell that is older than the badge
+
+    scores = tmp_path / "scores.txt"
+    scores.write_text("".join(f"{number} {number}\n" for number in range(4)))
+    told = {}
+    for name in ("det", "ours"):
+        imported, _ = imports.import_scores(world.workspace(), scores, name, "calls")
+        told[name] = imported.manifest["leakage"]
+    assert told == {"det": "seen", "ours": "unknown"}
 
 
 ORDER = ("held-out", "in-domain", "seen")

@@ -26,6 +26,7 @@ from bench import matrix, passes, results, scoring, training
 from bench.cards import DetectorCard
 from bench.errors import BenchError, DataError, ScoringError, StoreError, UsageError
 from bench.files import read_parquet, write_json
+from bench.imports import import_scores
 from bench.progress import Silent
 from bench.store import CellWriter, Store
 from bench.trials import digest
@@ -548,6 +549,61 @@ def test_scores_of_another_scorer_or_of_own_files_are_not_shared(logging: World)
     logging.detector("det", arguments={"log": str(logging.log), "scale": 3.0})
     logging.cell("det", "part")
     assert logging.given() == [[3, 4]]
+
+
+# --- perturbed datasets ---------------------------------------------------------------------------------------------
+
+
+def test_a_perturbed_dataset_has_cells_of_its_own(logging: World) -> None:
+    """The same trials and digest, scored anew under every perturbation, once; nothing is shared, not among siblings."""
+    logging.dataset("part", [3, 4], sibling_of="set")
+    clean, noisy = logging.cell("det", "set"), logging.cell("det", "set+noise@-10db")
+    assert len(logging.given()) == 4
+    assert clean.manifest["dataset"]["digest"] == noisy.manifest["dataset"]["digest"]
+    assert noisy.manifest["dataset"]["perturbation"] == "noise@-10db"
+    assert (noisy.manifest["dataset"]["clean"], noisy.dataset) == ("set", "set+noise@-10db")
+    assert noisy.path is not None
+    assert noisy.path.parent.parent == logging.results / "set%2Bnoise%40-10db"
+    assert (clean.scores()["score"] != noisy.scores()["score"]).sum() > 5
+    assert logging.cell("det", "set+noise@-10db") == noisy
+    assert logging.given() == []
+    scores = logging.cell("det", "part+trim").scores()["score"].tolist()  # constant samples: nothing to trim
+    assert (scores, logging.given()) == ([math.sin(3), math.sin(4)], [[3, 4]])
+    assert logging.cell("det", "part").scores()["score"].tolist() == scores
+    assert logging.given() == [], "the clean part has the scores of the clean whole"
+
+
+def test_what_is_wrong_with_a_list_is_told_once(logging: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not again for each perturbation of it."""
+    logging.dataset("part", [3, 4], counts={"trials": 3, "bonafide": 2, "spoof": 1})
+    told: list[str] = []
+    monkeypatch.setattr(Silent, "note", lambda _, text: told.append(text))
+    logging.run("det", "part,part+trim,part+noise@15db")
+    assert told == ["warning: part is not the published list: trials 2 (published 3), bonafide 1 (published 2)"]
+
+
+def test_a_detector_that_reads_no_samples_is_blocked_on_a_perturbed_dataset(logging: World) -> None:
+    """Its scores would be the clean ones under another name; it blocks a run only where it was named."""
+    logging.detector("header", "FactsSum", {"window": "facts"})
+    logging.detector("nothing", "FactsSum", {"window": "none"})
+    outcomes = logging.run("header,nothing,det", "set+trim")
+    assert [(each.planned.state, each.ok) for each in outcomes] == [("blocked", False)] * 2 + [("score", True)]
+    told = outcomes[0].as_cell
+    assert (told.reason, told.remedy) == (
+        "header reads no samples: trim changes nothing that it is given",
+        "score it on set",
+    )
+    (pair,) = logging.plan("head*", "set+trim", limit=4)
+    assert (pair.named, pair.dataset_name, pair.remedy) == (False, "set+trim:4", "score it on set")
+
+
+def test_scores_made_elsewhere_of_a_perturbed_dataset_are_imported(logging: World) -> None:
+    """As those of any other list."""
+    file = logging.root / "scores.txt"
+    file.write_text("".join(f"{number} {number / 10}\n" for number in range(1, 11)))
+    cell, _ = import_scores(logging.workspace(), file, "ours", "set+mp3@64k")
+    assert (cell.dataset, cell.status) == ("set+mp3@64k", "complete")
+    assert (cell.manifest["dataset"]["perturbation"], cell.manifest["dataset"]["clean"]) == ("mp3@64k", "set")
 
 
 # --- seeds ----------------------------------------------------------------------------------------------------------

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench import environment, matrix, passes
+from bench import environment, matrix, passes, perturbations
 from bench.cards import DatasetCard
 from bench.corpora import Dataset
 from bench.trials import digest
@@ -71,6 +71,23 @@ def test_what_determines_a_score_is_in_the_key_and_nothing_else() -> None:
         passes.cell_key(card(), replace(in_memory(), own_files=True), checkpoint()),
     ]
     assert len({key, *other}) == 1 + len(other)
+
+
+def test_a_perturbation_is_in_the_key_and_a_clean_dataset_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another spec and another version make another cell; keys from before there were perturbations hold."""
+    clean = passes.cell_key(card(), in_memory(), checkpoint())
+    assert clean == "e31113fec2889869fe16ad48c853bda6b447566f0477983a77c91b5cd12577de"
+
+    def key(spec: str) -> str:
+        _, perturbation = perturbations.split(f"set+{spec}")
+        return passes.cell_key(card(), replace(in_memory(), perturbation=perturbation), checkpoint())
+
+    keys = [clean, *map(key, ("noise@15db", "noise@5db", "noise@5db+trim", "trim+noise@5db", "trim"))]
+    assert key("trim") == keys[-1]
+    monkeypatch.setattr(perturbations, "VERSION", 2)
+    keys.append(key("trim"))
+    assert len(set(keys)) == 7
+    assert passes.cell_key(card(), in_memory(), checkpoint()) == clean
 
 
 def test_the_version_of_the_adapter_is_in_the_key(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -70,6 +70,7 @@ def put(
         "key": "0" * 64,
         "dataset": {"name": dataset, "digest": digest(trials), **COUNTS, **ABOUT, "warnings": list(warnings)},
         "detector": {"name": name, "title": f"Title of {name}", "family": "fam", "licence": "MIT", **(detector or {})},
+        "leakage": "held-out",
         "precision": "fp32",
         "timings": {"audio_seconds_per_second": 1234.4},
         **manifest,
@@ -140,6 +141,7 @@ def test_the_board_says_what_was_measured(store: Store, tmp_path: Path) -> None:
         "Rank",
         "Detector",
         "EER %",
+        "95 % interval",
         F1_HEADLINE,
         "AUC",
         "Accuracy % (the detector’s own threshold)",
@@ -147,8 +149,28 @@ def test_the_board_says_what_was_measured(store: Store, tmp_path: Path) -> None:
         "Status",
     ]
     assert F1_HEADLINE == "F1 (bona fide positive, threshold = test-set EER threshold)"
-    assert first == ["1", "Title of good good · fam", "0.00", "1.0000", "1.0000", "–", "1,234", "complete"]
-    assert second == ["2", "Title of fair fair · fam", "33.33", "0.6667", "0.8889", "66.67", "1,234", "complete"]
+    assert first == [
+        "1",
+        "Title of good good · fam held-out",
+        "0.00",
+        "0.00–0.00",
+        "1.0000",
+        "1.0000",
+        "–",
+        "1,234",
+        "complete",
+    ]
+    assert second == [
+        "1",
+        "Title of fair fair · fam held-out",
+        "33.33",
+        "0.00–66.67",
+        "0.6667",
+        "0.8889",
+        "66.67",
+        "1,234",
+        "complete",
+    ]
 
 
 def test_the_details_tell_metrics_attacks_and_manifest(store: Store, tmp_path: Path) -> None:
@@ -178,13 +200,13 @@ def test_the_details_tell_metrics_attacks_and_manifest(store: Store, tmp_path: P
         assert told in page.text
 
 
-def test_equal_rates_share_a_rank_and_an_incomplete_cell_has_none(store: Store, tmp_path: Path) -> None:
-    """Ranks are 1, 1, 3; a cell over fewer trials stands last, without a rank, and says over how many."""
+def test_rates_that_do_not_differ_share_a_rank_and_an_incomplete_cell_has_none(store: Store, tmp_path: Path) -> None:
+    """Six trials tell no two apart; a cell over fewer of them stands last, without a rank, and says over how many."""
     for name, scores in (("a", GOOD), ("b", GOOD), ("c", FAIR), ("partial", (NAN, *GOOD[1:]))):
         put(store, name, scores, allow_missing=name == "partial")
     page = rendered(store, tmp_path / "out")
     ((_, _, *rows),) = page.boards()
-    assert [(row[0], row[1].split()[2]) for row in rows] == [("1", "a"), ("1", "b"), ("3", "c"), ("–", "partial")]
+    assert [(row[0], row[1].split()[2]) for row in rows] == [("1", "a"), ("1", "b"), ("1", "c"), ("–", "partial")]
     assert rows[-1][-1] == "incomplete over the scored trials only: 1 of 6 have no score"
     assert "t0.wav: not audio" in page.text
 
@@ -196,7 +218,7 @@ def test_two_trial_lists_of_one_name_are_never_ranked_together(store: Store, tmp
     put(store, "newer", FAIR)
     page = rendered(store, tmp_path / "out")
     many, one = page.boards()
-    assert [row[0] for row in many[2:]] == ["1", "2"]
+    assert [row[0] for row in many[2:]] == ["1", "1"]
     assert [row[0] for row in one[2:]] == ["1"]
     assert digest(trial_list())[:12] in many[0][0]
     assert digest(trial_list("older"))[:12] in one[0][0]
@@ -236,18 +258,20 @@ def test_cells_without_numbers_stay_visible(store: Store, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("detector", "manifest", "badges"),
     [
-        ({}, {}, []),
+        ({}, {}, ["held-out"]),
+        ({}, {"leakage": "seen"}, ["seen"]),
+        ({}, {"leakage": "unknown"}, ["leakage unknown"]),
         (
             {"licence": "BSD-3-Clause", "weights": {"licence": "CC-BY-NC-SA-4.0", "verified": True}},
             {},
-            ["non-commercial"],
+            ["held-out", "non-commercial"],
         ),
-        ({"licence": "other, non-commercial"}, {}, ["non-commercial"]),
-        ({"licence": "no licence file"}, {}, ["no clear licence"]),
-        ({"weights": {"file": "w.pth", "verified": False}}, {}, ["unverified weights"]),
-        ({"weights": {"file": "w.pth", "verified": True, "trained": True}}, {}, ["trained here"]),
-        ({"weights": TRAINED}, {}, ["trained here", "trained on another list", "random backbone"]),
-        ({}, {"imported": True}, ["imported"]),
+        ({"licence": "other, non-commercial"}, {}, ["held-out", "non-commercial"]),
+        ({"licence": "no licence file"}, {}, ["held-out", "no clear licence"]),
+        ({"weights": {"file": "w.pth", "verified": False}}, {}, ["held-out", "unverified weights"]),
+        ({"weights": {"file": "w.pth", "verified": True, "trained": True}}, {}, ["held-out", "trained here"]),
+        ({"weights": TRAINED}, {}, ["held-out", "trained here", "trained on another list", "random backbone"]),
+        ({}, {"imported": True}, ["held-out", "imported"]),
     ],
 )
 def test_badges_qualify_a_row(
@@ -295,9 +319,9 @@ def test_several_seeds_are_one_row_with_their_mean(store: Store, tmp_path: Path)
     page = rendered(store, tmp_path / "out")
     ((_, _, *rows),) = page.boards()
     assert [row[1].split()[2] for row in rows] == ["good", "det", "bad"]
-    assert rows[1][0] == "2"
+    assert [row[0] for row in rows] == ["1", "1", "1"]
     assert rows[1][2] == "11.11 mean of 3 seeds best 0.00, worst 33.33"
-    assert (rows[1][4], rows[1][-1]) == ("0.8889 seed 3", "complete")
+    assert (rows[1][5], rows[1][-1]) == ("0.8889 seed 3", "complete")
     (table,) = (table for table in page.tables if table[0][0].startswith("Seeds: "))
     assert table[0] == ["Seeds: mean of 3 seeds, best 0.00, worst 33.33, standard deviation 19.25"]
     assert [row[:2] for row in table[2:]] == [["3", "33.333"], ["4", "0.000"], ["5", "0.000"]]
@@ -330,17 +354,21 @@ def test_published_numbers_have_their_own_column(store: Store, tmp_path: Path) -
     ((_, header, first, second),) = page.boards()
     column = header.index("Published EER % (by others, not ours)")
     assert (first[1].split()[2], first[column]) == ("good", "–")
-    assert (second[2], second[column]) == ("33.33", "0.01 Table 3; all phases")
+    assert (second[2], second[column].partition(": ")[0], second[column][-21:]) == (
+        "33.33",
+        "0.01 reproduced",
+        "; Table 3; all phases",
+    )
     assert "77.7" not in page.text
 
 
 def test_a_published_number_of_another_list_says_so(store: Store, tmp_path: Path) -> None:
-    """Beside cells on a list that is not the published one, a published number is not to be compared."""
+    """A published number stands beside a cell on another list with the reason why it is not compared."""
     published = [{"dataset": "set", "eer": 0.83, "f1": None, "source": "the paper", "note": ""}]
-    put(store, "good", GOOD, detector={"published": published}, warnings=["6 trials, not the published 7"])
+    put(store, "good", GOOD, dataset="set:6", detector={"published": published})
     ((_, header, row),) = rendered(store, tmp_path / "out").boards()
     column = header.index("Published EER % (by others, not ours)")
-    assert row[column] == "0.83 the paper; of the published trial list, not of this one"
+    assert row[column] == "0.83 not comparable because ours is over a sample of 6 trials; the paper"
 
 
 def test_a_dataset_is_described_once(store: Store, tmp_path: Path) -> None:
@@ -363,7 +391,7 @@ def test_an_import_that_tells_nothing_is_shown(store: Store, tmp_path: Path) -> 
     """A manifest without timings, title and licence gives dashes and the bare name, not an error."""
     put(store, "bare", GOOD, detector={"title": None, "family": None, "licence": None}, imported=True, timings={})
     ((_, _, row),) = rendered(store, tmp_path / "out").boards()
-    assert (row[1], row[-2]) == ("bare imported", "–")
+    assert (row[1], row[-2]) == ("bare held-out imported", "–")
 
 
 def hostile(store: Store, text: str) -> None:

@@ -18,43 +18,10 @@ from bench.errors import DataError, StoreError, UsageError
 from bench.files import write_parquet
 from bench.results import Result
 from bench.store import Cell, CellWriter, Store
-from bench.trials import BONAFIDE, SPOOF, digest, validate
+from bench.trials import digest
+from tests.stores import put, trial_list
 
 SCORES = {"b1": 2.0, "b2": 1.0, "b3": -0.5, "b4": 3.0, "s1": -1.0, "s2": 0.0, "s3": -2.0, "s4": 1.5}
-
-
-def trial_list(ids: Sequence[str], **columns: Sequence[str]) -> pd.DataFrame:
-    """Trials whose ids begin with the letter of their class."""
-    labels = [BONAFIDE if name.startswith("b") else SPOOF for name in ids]
-    return validate(pd.DataFrame({"trial": ids, "label": labels, **columns}), "list")
-
-
-def put(
-    store: Store,
-    trials: pd.DataFrame,
-    scores: Mapping[str, float],
-    *,
-    detector: str = "det",
-    dataset: str = "set",
-    extras: Mapping[str, Sequence[float]] | None = None,
-    decision: Mapping[str, Any] | None = None,
-    made: Mapping[str, Any] | None = None,
-    **manifest: Any,
-) -> Cell:
-    """A finished cell: NaN is a trial that could not be scored."""
-    identity = digest(trials)
-    store.write_trials(dataset, identity, trials)
-    counts = {"trials": len(trials), "bonafide": int((trials["label"] == BONAFIDE).sum())}
-    about = {
-        "key": f"{detector}{dataset}".encode().hex().ljust(64, "0"),
-        "dataset": {"name": dataset, "digest": identity, **counts, "spoof": len(trials) - counts["bonafide"]},
-        "detector": {"name": detector, "decision": decision, **(made or {})},
-        **manifest,
-    }
-    writer = CellWriter(store, about, trials)
-    columns = {"trial": list(scores), "score": list(scores.values()), **(extras or {})}
-    writer.add(pd.DataFrame({**columns, "seconds": 1.0, "note": ""}))
-    return writer.finish({})
 
 
 def evaluated(store: Store, cell: Cell) -> tuple[Result, Mapping[str, Any]]:

@@ -18,13 +18,13 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bench import audio, scoring, weights
+from bench import audio, perturbations, scoring, weights
 from bench.cards import AudioRecipe
 from bench.errors import CardError, ScoringError, WeightsError
 from bench.models.antideepfake import AntiDeepfake
 from bench.models.lfcc_gmm import LfccGmm
 from bench.scoring import CLIP_SAMPLES, FACT_ROWS, Failed, Scored, Scorer, plan_batches, score_trials
-from bench.trials import Span, validate
+from bench.trials import validate
 from tests.tiny import RATE, TILE, WHOLE, log_lines
 
 PAD: Mapping[str, Any] = {"window": "pad", "samples": 16_000, "epsilon": 1e-7}
@@ -93,9 +93,9 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     files: list[str] = []
     real = audio.prepare
 
-    def prepare(path: str, recipe: AudioRecipe, span: Span | None = None) -> audio.Utterance:
+    def prepare(path: str, recipe: AudioRecipe, *rest: Any) -> audio.Utterance:
         files.append(str(path))
-        return real(path, recipe, span)
+        return real(path, recipe, *rest)
 
     monkeypatch.setattr(audio, "prepare", prepare)
     return files
@@ -238,6 +238,31 @@ def test_a_piece_that_is_not_in_its_file_has_a_note_and_no_score(
         f"the piece begins at 2.5 s, the file ends at 0.800 s: {wrong['path'][0]}",
         f"the piece stops at 60 s, the file ends at 0.800 s: {wrong['path'][0]}",
     ]
+
+
+# --- perturbed trials -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("spec", ["noise@5db+trim", "opus@16k"])
+def test_a_perturbed_trial_is_scored_as_a_file_of_its_own(
+    spec: str, pieces: tuple[pd.DataFrame, pd.DataFrame], mixtures: Path, tmp_path: Path
+) -> None:
+    """As if the file lay on disk like that, whole or cut, in every batch and process; clean files are left alone."""
+    _, perturbation = perturbations.split(f"set+{spec}")
+    assert perturbation is not None
+    cut, files = pieces
+    made = [tmp_path / f"{row}.wav" for row in range(len(files))]
+    for path, trial, place in zip(files["path"], files["trial"], made, strict=True):
+        wave, rate = audio.decode(path)
+        soundfile.write(place, perturbation(wave, rate, trial), rate, subtype="FLOAT")
+    for name in ("power", "padded", "bandwidth"):
+        detector = detectors(mixtures)[name]
+        expected = scored(detector, files.assign(path=[str(place) for place in made]))[name]
+        assert not np.isclose(expected["score"], scored(detector, files)[name]["score"].loc[expected.index]).all()
+        for options in ({}, {"size": 15}, {"workers": 1}):
+            found = scored(detector, cut, perturbation=perturbation, **options)[name].loc[expected.index]
+            np.testing.assert_allclose(found["score"], expected["score"], rtol=1e-9)
+            assert found["seconds"].equals(expected["seconds"])
 
 
 # --- scores ---------------------------------------------------------------------------------------------------------
@@ -598,7 +623,7 @@ def test_a_decode_process_that_dies_is_told_with_a_remedy(tmp_path: Path, monkey
     """Killed for memory, or by a decoder that crashes: the pass ends, it does not hang or show a traceback."""
     trials = numbered(tmp_path, 4)
 
-    def crash(path: str, recipe: AudioRecipe, span: Span | None) -> None:
+    def crash(path: str, recipe: AudioRecipe, *rest: Any) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(audio, "prepare", crash)

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from bench import corpora, training, weights
+from bench.augmentation import codec
 from bench.errors import Blocked, CardError, DataError, MissingWeights, UsageError
 from bench.workspace import Workspace
 from tests.tiny import World, card
@@ -144,6 +145,96 @@ def test_a_sample_has_a_name_a_digest_and_no_family(world: World) -> None:
     for limit in (10, 11, None):
         workspace = world.workspace(limit=limit)
         assert workspace.evaluated("set") is workspace.dataset("set")
+
+
+# --- perturbed datasets ---------------------------------------------------------------------------------------------
+
+
+def test_a_perturbed_dataset_has_the_trials_of_the_clean_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same list, digest and files, read once; a name, texts and facts that say so, and no family."""
+    loads, looks = counted(monkeypatch, corpora, "load"), counted(monkeypatch, corpora, "missing_audio")
+    workspace = world.workspace()
+    made, clean = workspace.dataset("set-part+mp3@64k+noise@-5db"), workspace.dataset("set-part")
+    assert made is workspace.dataset("set-part+mp3@64k+noise@-5db")
+    assert (made.trials is clean.trials, made.digest, len(loads)) == (True, clean.digest, 1)
+    assert (made.perturbation and made.perturbation.spec, clean.perturbation) == ("mp3@64k+noise@-5db", None)
+    assert (made.name, made.clean, clean.clean) == ("set-part+mp3@64k+noise@-5db", "set-part", "set-part")
+    assert (made.card.sibling_of, clean.card.sibling_of) == (None, "set")
+    assert made.card.title == "set-part: mp3 at 64 kbit/s, then white noise at an SNR of -5 dB"
+    assert made.card.summary.startswith("The trials of set-part, changed on the fly: mp3 at 64 kbit/s, then white")
+    told = {"perturbation": "mp3@64k+noise@-5db", "clean": "set-part", "sibling_of": None}
+    texts = {"name": made.name, "title": made.card.title, "summary": made.card.summary}
+    assert made.facts() == {**clean.facts(), **texts, **told}
+    assert {"perturbation", "clean"}.isdisjoint(clean.facts())
+    assert workspace.missing_audio("set-part+trim") == workspace.missing_audio("set-part") == []
+    assert len(looks) == 1
+
+
+def test_a_sample_of_a_perturbed_dataset_is_a_sample_of_the_clean_one(world: World) -> None:
+    """The same trials and digest, with the perturbation in the name of both."""
+    workspace = world.workspace(limit=4)
+    made, clean = workspace.evaluated("set+trim"), workspace.evaluated("set")
+    assert (made.name, made.clean, made.digest) == ("set+trim:4", clean.name, clean.digest)
+    assert made.trials.equals(clean.trials)
+    assert made.perturbation is not None
+    assert made.facts()["clean"] == "set:4"
+
+
+def test_the_users_own_files_can_be_perturbed(world: World) -> None:
+    """Under the name that `data` gives them, which has no `+` itself."""
+    own = world.corpus("mine", range(31, 34))
+    workspace = world.workspace(data={"mine": own})
+    assert workspace.select_datasets(["mine+trim"]) == {"mine+trim": True}
+    made = workspace.dataset("mine+trim")
+    assert (made.own_files, made.files) == (True, workspace.dataset("mine").files)
+    with pytest.raises(CardError, match=r"'a\+b' cannot be the name of a dataset\n.*leave out spaces, commas, `\+`"):
+        corpora.own_card("a+b", own)
+    with pytest.raises(UsageError, match=r"no dataset is called 'mime'\n.*--data mime=FOLDER_OR_CSV"):
+        workspace.dataset("mime+trim")
+
+
+def test_the_name_of_a_dataset_has_no_plus(world: World) -> None:
+    """It would be read as a perturbation; detectors may have one."""
+    world.detector("a+b")
+    assert world.workspace().detectors["a+b"].name == "a+b"
+    world.dataset("c+d", range(1, 3))
+    with pytest.raises(CardError, match=r"`name`: behind a `\+` stands a perturbation.*\n.*c\+d\.yaml, line 1"):
+        world.workspace().dataset("set")
+
+
+def test_perturbed_names_are_selected(world: World) -> None:
+    """Behind a name, a glob or `all`, told as what they stand behind; neither `all` nor a glob alone has any."""
+    select = world.workspace().select_datasets
+    assert select(["set*+trim, set+trim", "set"]) == {"set+trim": True, "set-part+trim": False, "set": True}
+    assert select(["set*"]) == {"set": False, "set-part": False}
+    assert list(select(["all+mp3@64k"])) == [f"{name}+mp3@64k" for name in select(["all"])]
+    for pattern, what in (
+        ("sett+trim", r"no dataset is called 'sett'\n.*did you mean set"),
+        ("set+tirm", r"no perturbation is called 'tirm'\n.*did you mean trim"),
+        ("set+*", r"no perturbation is called '\*'"),
+        ("set+", r"no perturbation is called ''"),
+        ("+trim", "no datasets were named"),
+    ):
+        with pytest.raises(UsageError, match=what):
+            select([pattern])
+
+
+def test_a_perturbation_whose_codec_is_not_here_blocks_its_dataset(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With what to do about it; the others are there."""
+    monkeypatch.setitem(codec.FORMATS, "mp3", codec.FORMATS["mp3"]._replace(encoder="libnothing"))
+    workspace = world.workspace()
+    with pytest.raises(Blocked, match=r"the audio format mp3 needs a codec that PyAV was built without"):
+        workspace.dataset("set+mp3@64k")
+    assert len(workspace.dataset("set+aac@32k").trials) == 10
+
+
+def test_no_recipe_uses_a_perturbed_dataset(world: World) -> None:
+    """Training on the clean audio under that name would be another recipe than the card says."""
+    for fields in (recipe(train="set+trim"), recipe(dev="set+trim")):
+        with pytest.raises(CardError, match=r"no recipe can use set\+trim: .*\n  remedy: name set, .*`augmentation`"):
+            world.workspace().trained(card(model="Trainable", **fields))
 
 
 # --- training -------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import click
 from rich.text import Text
 
 from bench import terminal
-from bench.cli import audit, results, work
+from bench.cli import audit, fuse, gate, results, show, work
 from bench.errors import BenchError
 
 
@@ -51,8 +51,10 @@ for command in (
     work.train,
     work.score,
     results.import_,
-    results.show,
+    fuse.fuse,
+    show.show,
     results.report,
+    gate.check,
     audit.doctor,
     work.demo,
 ):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -11,27 +12,60 @@ import click
 from bench import terminal
 from bench.cli import shared
 from bench.cli.shared import workspace_of
+from bench.errors import UsageError
 
 
 @click.command()
-@click.option("--datasets", "-s", multiple=True, default=("all",), help="Names, globs, `all`.")
-@click.option("--limit", type=click.IntRange(min=1), help="Look at a sample of about N trials of each.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option(
+    "--datasets", "-s", multiple=True, help="Names, globs, `all`. Without any option: every dataset that is here."
+)
+@click.option("--detectors", "-d", multiple=True, help="Names, globs, `all`: check their checkpoints.")
+@click.option(
+    "--scores",
+    multiple=True,
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="A score file to compare with the trial list of the one dataset named; its audio is not read.",
+)
+@click.option("--limit", type=click.IntRange(min=1), help="Look at a sample of about N trials of each dataset.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all examples.")
 @shared.places
-def doctor(datasets: Sequence[str], as_json: bool, **options: Any) -> None:
-    """Audit local corpora.
+def doctor(
+    datasets: Sequence[str], detectors: Sequence[str], scores: Sequence[Path], as_json: bool, **options: Any
+) -> None:
+    """Audit local corpora, score files and checkpoints.
 
-    Counts, missing and undecodable files, sample rates and durations by class. Exit status 1 when a file is missing or
-    undecodable, or a dataset asked for by name is not here.
+    Of a corpus: counts, missing and damaged files, duplicates (also among siblings), clipping, silence, offset, and
+    what duration, rate, silence or loudness alone tell of the class. Of a score file: everything that an import would
+    refuse, inverted sign, ties. Of a checkpoint: hash, strict load, golden scores. Nothing is written. Exit status 1
+    when there is an error, or something asked for by name is not here.
     """
     from bench import doctor
 
-    with terminal.display() as display:
-        findings = doctor.examine(workspace_of(options), datasets, display)
+    workspace = workspace_of(options)
+    try:
+        with terminal.display() as display:
+            audits = list(doctor.examine_detectors(workspace, detectors, display)) if detectors else []
+            if scores:
+                names = list(workspace.select_datasets(datasets)) if datasets else []
+                if len(names) != 1:
+                    what = f"--scores needs one dataset to compare with, not {len(names)}"
+                    raise UsageError(what, remedy="name it with --datasets")
+                audits += doctor.examine_scores(workspace, scores, names[0])
+            elif datasets or not detectors:
+                chosen = datasets or ("*", *workspace.options.data)
+                audits += doctor.examine(workspace, chosen, display)
+    except KeyboardInterrupt:
+        terminal.err.print("\ninterrupted; `bench doctor` stores nothing")
+        sys.exit(130)
     if as_json:
-        terminal.print_json({"datasets": [finding.as_dict() for finding in findings]})
+        subjects = {"datasets": "dataset", "score_files": "score file", "checkpoints": "checkpoint"}
+        told = {key: [one.as_dict() for one in audits if one.subject == kind] for key, kind in subjects.items()}
+        terminal.print_json({**told, "summary": doctor.totals(audits)})
     else:
-        for finding in findings:
-            terminal.out.print(finding.text(), soft_wrap=True)
-    if not all(finding.healthy for finding in findings):
+        for audit in audits:
+            if not audit.absent or not audit.healthy:  # what nobody asked for by name is told in the summary
+                terminal.out.print(audit.text(), soft_wrap=True)
+        terminal.out.print(doctor.summary(audits), soft_wrap=True)
+    if not all(audit.healthy for audit in audits):
         sys.exit(1)

@@ -1,8 +1,7 @@
-"""Commands over stored scores: import, show, report."""
+"""Commands that write or take over results: import, report."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,25 +32,6 @@ def import_(file: Path, detector: str, dataset: str, **options: Any) -> None:
     for note in notes:
         terminal.err.print(Text(note), soft_wrap=True)
     terminal.print_results([results.evaluate_cell(workspace.store, cell)])
-
-
-@click.command()
-@click.option("--detectors", "-d", multiple=True, help="Only these (names or globs).")
-@click.option("--datasets", "-s", multiple=True, help="Only these (names or globs).")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON: fractions under the names of bench.evaluate.")
-@shared.results
-def show(detectors: Sequence[str], datasets: Sequence[str], as_json: bool, results: Path) -> None:
-    """The stored cells and their metrics. Needs neither corpora nor weights."""
-    from bench.results import as_json as cells_json
-    from bench.results import collect
-
-    found = collect(existing(results), datasets=datasets or None, detectors=detectors or None, breakdowns=False)
-    if as_json:
-        terminal.print_json(cells_json(found))
-    elif found:
-        terminal.print_results(found)
-    else:
-        terminal.out.print("there are no results here yet")
 
 
 @click.command()

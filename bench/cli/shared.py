@@ -26,6 +26,17 @@ data_root = click.option(
     default="data",
     help="Folder of all corpora.",
 )
+cards = click.option(
+    "--cards", envvar="BENCH_CARDS", show_envvar=True, type=FOLDER, help="Folder with cards of your own."
+)
+leaderboard = click.option(
+    "--leaderboard",
+    envvar="BENCH_LEADERBOARD",
+    show_envvar=True,
+    type=click.Path(path_type=Path),
+    default="leaderboard.yml",
+    help="File of boards and accepted results.",
+)
 results = click.option(
     "--results",
     envvar="BENCH_RESULTS",
@@ -63,9 +74,7 @@ def places(command: F) -> F:
             default=("weights",),
             help="Folder that is searched for checkpoints by file name (repeatable).",
         ),
-        click.option(
-            "--cards", envvar="BENCH_CARDS", show_envvar=True, type=FOLDER, help="Folder with cards of your own."
-        ),
+        cards,
         results,
     ]
     for option in reversed(options):

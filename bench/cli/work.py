@@ -78,12 +78,15 @@ def fetch(kind: Literal["detectors", "datasets"], names: Sequence[str], dry_run:
 
 
 @click.command()
+@click.option("--detectors", "-d", multiple=True, help="Names, globs, `all`; repeat or separate by commas.")
 @click.option(
-    "--detectors", "-d", required=True, multiple=True, help="Names, globs, `all`; repeat or separate by commas."
+    "--datasets",
+    "-s",
+    multiple=True,
+    help="Names, globs, `all`, each also perturbed (itw+mp3@64k); repeat or separate by commas.",
 )
-@click.option(
-    "--datasets", "-s", required=True, multiple=True, help="Names, globs, `all`; repeat or separate by commas."
-)
+@click.option("--board", help="The detectors and datasets of this board of leaderboard.yml.")
+@shared.leaderboard
 @click.option(
     "--train",
     type=click.Choice(["missing", "never"]),
@@ -103,15 +106,31 @@ def fetch(kind: Literal["detectors", "datasets"], names: Sequence[str], dry_run:
 @click.option("--dry-run", is_flag=True, help="Show the plan and do nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the results as JSON.")
 @shared.places
-def run(detectors: Sequence[str], datasets: Sequence[str], dry_run: bool, as_json: bool, **options: Any) -> None:
+def run(
+    detectors: Sequence[str],
+    datasets: Sequence[str],
+    board: str | None,
+    leaderboard: Path,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
+) -> None:
     """Score detectors on datasets and print EER and F1.
 
     A detector with a recipe and no checkpoint is trained first; with several --seeds its EER is their mean. What is
     finished is not trained or scored again; a killed run goes on where it stopped. Exit status 1 when a cell failed, or
     when something asked for by name is blocked.
     """
-    from bench import matrix
+    from bench import accepted, matrix
 
+    if board is not None:
+        if detectors or datasets:
+            raise click.UsageError("--board names detectors and datasets: leave --detectors and --datasets out")
+        chosen = accepted.read(leaderboard).board(board)
+        detectors, datasets = chosen.detectors, chosen.datasets
+    for names, option in ((detectors, "--detectors"), (datasets, "--datasets")):
+        if not names:
+            raise click.UsageError(f"Missing option '{option}' (or give --board).")
     workspace = workspace_of(options, make=not dry_run)
     planned = matrix.plan(workspace, detectors, datasets)
     if dry_run:
@@ -177,6 +196,7 @@ def score(
     detector. Nothing is stored. Exit status 1 when a file or something asked for by name could not be scored.
     """
     from bench import clips
+    from bench.text import printable
 
     workspace = workspace_of(options)
     try:
@@ -191,7 +211,7 @@ def score(
         if found.scores:
             terminal.out.print(*clips.blocks(found), *(Text(f"· {line}") for line in clips.footer(found)), sep="\n")
         for trouble in found.told():
-            terminal.print_reason(clips.printable(trouble.name), trouble.reason, trouble.remedy)
+            terminal.print_reason(printable(trouble.name), trouble.reason, trouble.remedy)
     if not found.ok:
         sys.exit(1)
 

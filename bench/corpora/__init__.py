@@ -17,16 +17,20 @@ import inspect
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from pydantic import ValidationError
 
 from bench import trials as trial_table
 from bench.cards import DatasetCard
+from bench.corpora.asv import Verification, verification
 from bench.corpora.files import READERS, missing
 from bench.errors import Blocked, CardError, UsageError
 from bench.registry import resolve
+
+if TYPE_CHECKING:
+    from bench.perturbations import Perturbation
 
 LISTS = (".csv", ".tsv", ".txt")
 
@@ -38,14 +42,20 @@ class Dataset:
     trials: the table of `bench.trials`.
     digest: its identity, sha256 in hex.
     warnings: sentences on what a user should know before trusting it: how it differs from the counts of its card.
+    about: sentences on what the list holds, where its reader tells any; a sample tells what it is from.
     own_files: the user's own list or folder, whose files may change under their names.
+    perturbation: of the samples of every trial when it is scored; None for a clean dataset. The files are the same.
+    asv: how the organisers' speaker verification does on it, where its corpus tells; no part of the digest or of a key.
     """
 
     card: DatasetCard
     trials: pd.DataFrame
     digest: str
     warnings: tuple[str, ...]
+    about: tuple[str, ...] = ()
     own_files: bool = False
+    perturbation: Perturbation | None = None
+    asv: Verification | None = None
 
     @cached_property
     def files(self) -> str | None:
@@ -56,10 +66,15 @@ class Dataset:
     def name(self) -> str:
         return self.card.name
 
+    @property
+    def clean(self) -> str:
+        """The name of the dataset that has the same trials and no perturbation; of a sample, a sample's."""
+        return self.name.replace(f"+{self.perturbation.spec}", "", 1) if self.perturbation else self.name
+
     def facts(self) -> dict[str, Any]:
-        """What a cell's manifest says of the dataset it was scored on."""
+        """What a cell's manifest says of the dataset it was scored on; `perturbation` and `clean` where it has one."""
         labels = trial_table.is_bonafide(self.trials)
-        return {
+        facts = {
             "name": self.name,
             "title": self.card.title,
             "summary": self.card.summary,
@@ -69,8 +84,16 @@ class Dataset:
             "trials": len(labels),
             "bonafide": int(labels.sum()),
             "spoof": int(len(labels) - labels.sum()),
+            "counts": self.card.counts and self.card.counts.model_dump(exclude_none=True),
+            "sibling_of": self.card.sibling_of,
+            "about": list(self.about),
             "warnings": list(self.warnings),
         }
+        if self.perturbation is not None:
+            facts |= {"perturbation": self.perturbation.spec, "clean": self.clean}
+        elif self.asv is not None:  # it was run on clean audio
+            facts["asv"] = self.asv.facts()
+        return facts
 
 
 def load(card: DatasetCard, root: Path, *, make: bool = False) -> Dataset:
@@ -104,7 +127,10 @@ def load(card: DatasetCard, root: Path, *, make: bool = False) -> Dataset:
         raise Blocked(
             error.what, where=error.where, remedy="; ".join(filter(None, (card.obtain, error.remedy)))
         ) from None
-    return Dataset(card, table, trial_table.digest(table), _differences(card, table), READERS[reader])
+    mark = READERS[reader]
+    about = tuple(mark.about(table, card.arguments)) if mark.about else ()
+    asv = verification(card.reader, root, card.arguments)
+    return Dataset(card, table, trial_table.digest(table), _differences(card, table), about, mark.own_files, asv=asv)
 
 
 def own_card(name: str, place: Path) -> DatasetCard:
@@ -137,7 +163,7 @@ def own_card(name: str, place: Path) -> DatasetCard:
         )
     except ValidationError:  # the name: everything else is written here
         raise CardError(
-            f"{name!r} cannot be the name of a dataset", remedy="leave out spaces, commas, `*`, `?` and brackets"
+            f"{name!r} cannot be the name of a dataset", remedy="leave out spaces, commas, `+`, `*`, `?` and brackets"
         ) from None
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import BytesIO, StringIO
 from itertools import product
 from pathlib import Path
@@ -22,7 +22,17 @@ from bench.trials import AUDIO_SUFFIXES, BONAFIDE, SPOOF_ATTRIBUTES, parse_label
 R = TypeVar("R", bound=Callable[..., pd.DataFrame])
 Lines: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
 
-READERS: dict[Callable[..., pd.DataFrame], bool] = {}  # reader -> whether it reads a user's own files, see `reader`
+About: TypeAlias = "Callable[[pd.DataFrame, Mapping[str, Any]], list[str]]"
+
+
+class Mark(NamedTuple):
+    """What `reader` says of a reader."""
+
+    own_files: bool
+    about: About | None
+
+
+READERS: dict[Callable[..., pd.DataFrame], Mark] = {}
 
 UNUSED = "unused"  # the columns of a protocol that say nothing; `finish` drops them
 DELIMITERS = ",\t;|"
@@ -36,14 +46,16 @@ class Rows(NamedTuple):
     lines: Lines
 
 
-def reader(*, own_files: bool = False) -> Callable[[R], R]:
+def reader(*, own_files: bool = False, about: About | None = None) -> Callable[[R], R]:
     """Marks a function as a corpus reader. A card is data from strangers: what it names is not called without the mark.
 
     own_files: the files are the user's own and may change under their names, so that size and time are part of a key.
+    about: from the trials that were read and the card's arguments, sentences on what the list holds, where its name
+        does not tell; they go with every result.
     """
 
     def mark(function: R) -> R:
-        READERS[function] = own_files
+        READERS[function] = Mark(own_files, about)
         return function
 
     return mark

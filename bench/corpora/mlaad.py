@@ -11,8 +11,9 @@ releases. Its paths are wrong in places; the file lies in the folder of its `met
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -29,13 +30,56 @@ from bench.corpora.files import (
     under,
 )
 from bench.errors import Blocked, DataError, unknown
+from bench.registry import datasets
 from bench.trials import BONAFIDE, SPOOF, trial_ids, validate
 
 RULES = ("matched", "balanced", "all")
 ORIGIN = ("original", "original_path", "meta", "line")
+RELEASES = {"v5": "mlaad-en-v5"}  # and the card whose `models` are its English folders; of no other is the list known
 
 
-@reader()
+def about(trials: pd.DataFrame, arguments: Mapping[str, Any]) -> list[str]:
+    """Which models and which bona fide side: two sentences.
+
+    `36 model folders (digest 0f3a52b1c9de), 1,000 clips each: all 36 of release v5 and no other`; the digest is that of
+    the sorted names, a line each, in sha256. `12,345 bona fide: the distinct M-AILABS originals of these clips (rule
+    matched), 4 readers`.
+
+    Args:
+        trials: of `read`. arguments: that it was called with.
+    """
+    spoof = trials[trials["label"] == SPOOF]
+    clips = spoof["attack"].value_counts()
+    names = hashlib.sha256("".join(f"{name}\n" for name in sorted(clips.index)).encode()).hexdigest()[:12]
+    least, most = clips.min(), clips.max()
+    each = f"{_counted(least, 'clip')} each" if least == most else f"{least:,} to {most:,} clips each"
+    known = [_release(name, set(clips.index)) for name in RELEASES] if arguments.get("language", "en") == "en" else []
+    real = trials[trials["label"] == BONAFIDE]
+    side = {
+        "matched": "the distinct M-AILABS originals of these clips (rule matched)",
+        "all": "every M-AILABS file of the language (rule all)",
+        "balanced": f"M-AILABS files, as many as clips (rule balanced, seed {arguments.get('seed', 0)})",
+    }[arguments["bona_fide"]]
+    readers = real.loc[real["speaker"] != "", "speaker"].nunique()
+    return [
+        f"{_counted(len(clips), 'model folder')} (digest {names}), {each}: {', '.join(known) or 'of no known release'}",
+        f"{len(real):,} bona fide: {side}, {_counted(readers, 'reader')}",
+    ]
+
+
+def _release(name: str, present: set[str]) -> str:
+    """How far the model folders are those of a release."""
+    models = set(datasets()[RELEASES[name]].arguments["models"])
+    shared, others = len(models & present), len(present - models)
+    told = f"all {len(models)}" if shared == len(models) else f"{shared} of the {len(models)}"
+    return f"{told} of release {name} and {f'{others:,} other' if others else 'no other'}"
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+@reader(about=about)
 def read(
     root: Path,
     *,

@@ -14,6 +14,7 @@ from typing import Literal, NamedTuple
 
 from rich.filesize import decimal
 
+from bench import perturbations
 from bench.cards import Archive, DatasetCard, DetectorCard, Weights
 from bench.errors import BenchError, Blocked, UsageError, WeightsError
 from bench.fetch import acquire, hub
@@ -65,7 +66,8 @@ def plan(workspace: Workspace, kind: Literal["detectors", "datasets"], patterns:
     if kind == "detectors":
         cards = [workspace.detectors[name] for name in workspace.detectors.select(patterns)]
         return Plan(cards, _distinct(item for card in cards for item in _of_detector(workspace, card)))
-    names = list(workspace.select_datasets(patterns))
+    # A perturbed dataset has the files of the clean one.
+    names = list(dict.fromkeys(perturbations.split(name)[0] for name in workspace.select_datasets(patterns)))
     items = {name: _of_dataset(workspace, name) for name in names}
     loaded = [name for name in names if any(item.state == "download" for item in items[name])]
     return Plan(

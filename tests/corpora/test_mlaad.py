@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import itertools
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 from bench import corpora
 from bench.errors import Blocked, DataError, UsageError
 from bench.registry import datasets
+from bench.workspace import Options, Workspace
 from tests.corpora.conftest import Lay
 
 HEADER = "path|original_file|language|is_original_language|duration|training_data|model_name|architecture|transcript\n"
@@ -222,3 +225,50 @@ def test_the_real_files_are_read(shared: Path) -> None:
     assert (table["label"] == "spoof").sum() == len(rows)
     assert (table["label"] == "bonafide").sum() == len({fields[1] for fields in rows})
     assert corpora.missing_audio(pd.DataFrame(table)) == []
+
+
+def test_the_list_says_its_models_and_its_bona_fide_side(lay: Lay) -> None:
+    """Folders with the digest of their names, clips, how many are of the known release, originals, rule and readers."""
+    v5 = datasets()["mlaad-en-v5"].arguments["models"]
+    names = "".join(f"{name}\n" for name in sorted(("Mars5", "ours", "vixTTS")))
+    digest = hashlib.sha256(names.encode()).hexdigest()[:12]
+    clip = ("a", ORIGINALS[0])
+    other = ("b", "en_UK/by_book/male/x/book/wavs/u.wav")
+    root = lay(tree(Mars5=[clip, other], ours=[clip], vixTTS=[clip]) | {f"mailabs/{other[1]}": ""})
+    assert load(root).about == (
+        f"3 model folders (digest {digest}), 1 to 2 clips each: 2 of the {len(v5)} of release v5 and 1 other",
+        "2 bona fide: the distinct M-AILABS originals of these clips (rule matched), 2 readers",
+    )
+    assert load(root).facts()["about"] == list(load(root).about)
+    sides = [load(root, bona_fide=rule).about[1] for rule in ("all", "balanced")]
+    assert sides == [
+        "6 bona fide: every M-AILABS file of the language (rule all), 2 readers",
+        "4 bona fide: M-AILABS files, as many as clips (rule balanced, seed 0), 1 reader",
+    ]
+
+
+def test_a_sample_says_what_it_is_from(lay: Lay) -> None:
+    """The sentences of the whole list, marked: three trials of it are no release."""
+    workspace = Workspace(Options(data_root=lay(tree(**TWO)), limit=3))
+    whole, sample = workspace.dataset("mlaad-en"), workspace.evaluated("mlaad-en")
+    assert len(sample.trials) < len(whole.trials)
+    assert sample.facts()["about"] == [f"sampled from {sentence}" for sentence in whole.about]
+
+
+def test_a_whole_release_is_recognised(lay: Lay) -> None:
+    """By the names of its folders, whichever card reads them; a folder more is said."""
+    v5 = datasets()["mlaad-en-v5"].arguments["models"]
+    clips = {name: [("a", ORIGINALS[0])] for name in v5}
+    for name, root in itertools.product(("mlaad-en", "mlaad-en-v5"), [lay(tree(**clips))]):
+        assert load(root, name).about[0].endswith("1 clip each: all 36 of release v5 and no other")
+    root = lay(tree(**clips, later=[("a", ORIGINALS[0])]))
+    assert load(root).about[0].endswith("all 36 of release v5 and 1 other")
+    assert load(root, "mlaad-en-v5").about[0].endswith("all 36 of release v5 and no other")
+
+
+def test_another_language_is_of_no_known_release(lay: Lay) -> None:
+    """Only English folders are listed: nothing is said of others than their number."""
+    original = "de_DE/by_book/male/x/book/wavs/u.wav"
+    meta = HEADER + row("vits", "a", original)
+    root = lay({"mlaad/fake/de/vits/meta.csv": meta, "mlaad/fake/de/vits/a.wav": "", f"mailabs/{original}": ""})
+    assert load(root, language="de").about[0].endswith("1 clip each: of no known release")

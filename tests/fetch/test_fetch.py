@@ -465,6 +465,13 @@ def test_a_member_that_is_not_there(world: World, server: Server) -> None:
     assert failed(world, "det").remedy == "correct the card; in it are a/net.pth"
 
 
+def test_a_perturbed_dataset_needs_the_files_of_the_clean_one(world: World) -> None:
+    """Once, however many perturbations are named."""
+    world.dataset("set", [1, 2], audio=False)
+    planned = fetch.plan(world.workspace(), "datasets", ["set+trim", "set+mp3@64k", "set"])
+    assert [card.name for card in planned.cards] == [item.name for item in planned.items] == ["set"]
+
+
 def test_what_has_no_address_is_explained(world: World, server: Server) -> None:
     """Where from, where to, and how to check it: nothing else is left to find out."""
     world.detector("det", weights=released(sha256=SHA256, source="https://drive.example.org/folder"))

@@ -215,7 +215,7 @@ def dataset(name: str, table: pd.DataFrame, own: bool = False) -> Dataset:
     about: dict[str, Any] = {"title": name, "summary": name, "licence": "MIT", "obtain": ""}
     about |= {"name": name, "reader": "tests.tiny:published_list"}
     trials = validate(table, name)
-    return Dataset(DatasetCard(**about), trials, digest(trials), (), own)
+    return Dataset(DatasetCard(**about), trials, digest(trials), (), own_files=own)
 
 
 def stage(**changes: Any) -> dict[str, Any]:
