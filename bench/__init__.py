@@ -3,6 +3,7 @@
     bench.run(detectors, datasets, **options)    the matrix: train, score, store; results as `bench show` prints them
     bench.train(detectors, **options)            the recipes of detectors, without scoring
     bench.score(files, detectors, **options)     files of your own, beside the stored cells
+    bench.check(leaderboard, results)            the store against accepted results, as `bench check` does
     bench.load_detector(name, **options)         a detector in evaluation mode
     bench.load_dataset(name, **options)          a trial list with its digest
     bench.evaluate(scores, labels)               EER, F1, AUC, ... of scores that came from anywhere
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from bench.clips import Clips
     from bench.corpora import Dataset
+    from bench.regression import Verdict
     from bench.results import Result
     from bench.trainings import Training
     from bench.workspace import Workspace
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
 from bench.errors import unknown
 from bench.metrics import evaluate
 
-__all__ = ["evaluate", "load_dataset", "load_detector", "run", "score", "train"]
+__all__ = ["check", "evaluate", "load_dataset", "load_detector", "run", "score", "train"]
 
 
 def run(detectors: str | Sequence[str], datasets: str | Sequence[str], **options: Any) -> list[Result]:
@@ -84,6 +86,20 @@ def score(
     from bench.progress import Silent
 
     return clips.score(_workspace(options), _several(files), _several(detectors), _several(datasets), Silent())
+
+
+def check(
+    leaderboard: str | Path = "leaderboard.yml", results: str | Path = "results", board: str | None = None
+) -> list[Verdict]:
+    """What `bench check` says of each cell, worst first; nothing regressed where none `fails`.
+
+    Raises:
+        UsageError, CardError: no such file or board, or a file that is not valid.
+    """
+    from bench.gate import Gate
+    from bench.store import Store
+
+    return Gate(Store(Path(results)), Path(leaderboard)).check(board)
 
 
 def load_detector(name: str, **options: Any) -> nn.Module:

@@ -22,6 +22,7 @@ Both are read as files of strangers: in a pull request they are.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -178,7 +179,8 @@ def scores_file(file: Path, dataset: str, detector: str) -> Path:
 
 def write_scores(place: Path, scores: AcceptedScores) -> None:
     """Deterministic: the same scores give the same bytes with the same pyarrow. float32 where that is exact."""
-    told = {"digest": scores.digest, "made_by": json.dumps(scores.made_by, sort_keys=True)}
+    made_by = json.dumps(scores.made_by, sort_keys=True)
+    told = {"digest": scores.digest, "sha256": _sha256(scores.columns), "made_by": made_by}
     table = pa.table({name: _compact(values) for name, values in scores.columns.items()}, metadata=told)
 
     def save(part: Path) -> None:
@@ -189,7 +191,6 @@ def write_scores(place: Path, scores: AcceptedScores) -> None:
             use_dictionary=False,  # hardly a score comes twice
             use_byte_stream_split=True,
             write_statistics=False,
-            write_page_checksum=True,  # a changed bit of a score is no other score
         )
 
     _saved(place, save)
@@ -206,7 +207,7 @@ def read_scores(place: Path, digest: str, trials: int) -> AcceptedScores | None:
     """
     try:
         with place.open("rb") as file:
-            parquet = pq.ParquetFile(file, page_checksum_verification=True)
+            parquet = pq.ParquetFile(file)
             told, schema = parquet.schema_arrow.metadata or {}, parquet.schema_arrow
             if told.get(b"digest") != digest.encode():
                 raise _damaged("they are of another trial list than the entry", place)
@@ -214,14 +215,18 @@ def read_scores(place: Path, digest: str, trials: int) -> AcceptedScores | None:
                 rows = parquet.metadata.num_rows
                 raise _damaged(f"{rows:,} scores for {trials:,} trials", place)
             floats = all(kind in (pa.float32(), pa.float64()) for kind in schema.types)
-            if not 0 < len(schema.names) <= MOST_SEEDS or not floats:
+            distinct = len(set(schema.names)) == len(schema.names)
+            if not 0 < len(schema.names) <= MOST_SEEDS or not floats or not distinct:
                 raise _damaged("not one column of numbers a seed", place)
             table, made_by = parquet.read(), json.loads(told.get(b"made_by", b"{}"))
+            with np.errstate(invalid="ignore"):  # a NaN is told below
+                columns = {name: table[name].to_numpy().astype(np.float64) for name in schema.names}
     except FileNotFoundError:
         return None
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(f"not readable: {error}", place) from None
-    columns = {name: table[name].to_numpy().astype(np.float64) for name in schema.names}
+    if told.get(b"sha256") != _sha256(columns).encode():
+        raise _damaged("not the scores that were written", place)
     broken = sum(int((~np.isfinite(values)).sum()) for values in columns.values())
     if broken:
         raise _damaged(f"{broken:,} scores are not finite", place)
@@ -242,6 +247,14 @@ def _damaged(what: str, place: Path) -> StoreError:
         where=place,
         remedy="get the file back from version control, or accept the cell again with --accept",
     )
+
+
+def _sha256(columns: Mapping[str, Floats]) -> str:
+    """Of names and scores: a changed bit of a file, wherever it lies, must not become another score."""
+    hashed = hashlib.sha256()
+    for name, values in columns.items():
+        hashed.update(f"{name}\n".encode() + values.tobytes())
+    return hashed.hexdigest()
 
 
 def _compact(values: Floats) -> Any:

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from bench import uncertainty
 from bench.errors import DataError, UsageError
+from bench.trials import difference_between
 from bench.uncertainty import Difference
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ def compare(first: Result, second: Result, lists: TrialLists) -> Comparison:
             what = f"{cell.detector} on {cell.dataset} cannot be compared: {reason}"
             raise DataError(what, remedy=cell.remedy or None)
     if first.digest != second.digest:
-        told = _where_they_differ(first, second, lists)
+        before, after = (lists(one.cell.dataset, one.digest) for one in (first, second))
+        told = difference_between(before, after, "only in the first", "only in the second")
         raise DataError(
             f"{_named(first)} and {_named(second)} are of different trial lists: {told}",
             remedy="score both on one list; numbers of different lists are never compared",
@@ -140,16 +142,6 @@ def complete(compared: Sequence[Comparison | DataError]) -> bool:
 
 def _named(result: Result) -> str:
     return f"{result.cell.detector} on {result.cell.dataset} ({result.digest[:12]})"
-
-
-def _where_they_differ(first: Result, second: Result, lists: TrialLists) -> str:
-    tables = [lists(one.cell.dataset, one.digest).set_index("trial")["label"] for one in (first, second)]
-    shared = tables[0].index.intersection(tables[1].index)
-    alone = [len(table) - len(shared) for table in tables]
-    relabelled = int((tables[0].loc[shared] != tables[1].loc[shared]).sum())
-    told = [f"{len(shared):,} trials are in both"]
-    told += [f"{count:,} only in the {place}" for count, place in zip(alone, ("first", "second"), strict=True) if count]
-    return ", ".join([*told, *([f"{relabelled:,} of the shared have another label"] if relabelled else [])])
 
 
 def _uncertainty(result: Result) -> Uncertainty:

@@ -29,7 +29,7 @@ from bench.replicates import MEASURES, REPLICATES, replicate
 from bench.resampling import Resampling, Unit
 from bench.results import selected
 from bench.store import Cell, Store
-from bench.trials import is_bonafide
+from bench.trials import difference_between, is_bonafide
 from bench.uncertainty import Difference, difference
 
 ROUNDING = 1e-4  # percent: an EER in leaderboard.yml has four decimals
@@ -218,7 +218,9 @@ class Gate:
     def _not_comparable(self, entry: Accepted, cell: Cell) -> Verdict:
         now = self._lists(cell.dataset, _digest(cell))
         try:
-            told = _where_they_differ(self._lists(entry.dataset, entry.digest), now)
+            before = self._lists(entry.dataset, entry.digest)
+            apart = difference_between(before, now, "gone", "new")
+            told = f"{len(before):,} trials accepted, {len(now):,} now: {apart}"
         except StoreError:  # the accepted list is not kept in this store: its length may be
             rows = accepted.trials_of(self._place(entry.pair))
             told = f"{len(now):,} trials now, {'an unknown number' if rows is None else f'{rows:,}'} accepted"
@@ -295,19 +297,6 @@ def _what_changed(before: Accepted | None, now: Accepted) -> str:
     told += ["another trial list"] if before.digest != now.digest else []
     told += ["another key"] if before.key != now.key else []
     return ", ".join(told) or f"unchanged: {now.eer:.4f} %"
-
-
-def _where_they_differ(before: pd.DataFrame, now: pd.DataFrame) -> str:
-    old, new = (table.set_index("trial")["label"] for table in (before, now))
-    both = old.index.intersection(new.index)
-    told = [f"{len(old):,} trials accepted, {len(new):,} now"]
-    for gone, words in ((old.index.difference(new.index), "gone"), (new.index.difference(old.index), "new")):
-        if len(gone):
-            told.append(f"{len(gone):,} are {words}, the first {gone[0]!r}")
-    relabelled = both[(old.loc[both] != new.loc[both]).to_numpy()]
-    if len(relabelled):
-        told.append(f"{len(relabelled):,} have another label, the first {relabelled[0]!r}")
-    return ", ".join(told)
 
 
 def _of_board(board: Board, pairs: Collection[Pair], cards: Path | None) -> tuple[set[Pair], set[Pair]]:

@@ -156,7 +156,7 @@ def _named(one: Verdict | Acceptance) -> str:
 
 def _plain(text: str) -> str:
     """A text as Markdown shows it, on one line and in one cell of a table: no link, no emphasis, no HTML."""
-    return re.sub(r"([\\|*_\[\]~#])", r"\\\1", html.escape(printable(text), quote=False))
+    return re.sub(r"([\\|*_`\[\]~#])", r"\\\1", html.escape(printable(text), quote=False))
 
 
 def _explained(place: Path, write: Any) -> None:

@@ -191,6 +191,27 @@ def digest(table: pd.DataFrame) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def difference_between(first: pd.DataFrame, second: pd.DataFrame, gone: str, new: str) -> str:
+    """How two trial lists differ, in words.
+
+    Args:
+        gone, new: what to call the trials that only the first, and only the second has.
+
+    Returns:
+        `77 trials are in both, 3 gone (the first 'b37'), 1 in both with another label (the first 'b0')`
+    """
+    before, after = (table.set_index("trial")["label"] for table in (first, second))
+    both = before.index.intersection(after.index)
+    relabelled = both[(before.loc[both] != after.loc[both]).to_numpy()]
+    parts = (
+        (before.index.difference(after.index), gone),
+        (after.index.difference(before.index), new),
+        (relabelled, "in both with another label"),
+    )
+    told = [f"{len(names):,} {what} (the first {names[0]!r})" for names, what in parts if len(names)]
+    return ", ".join([f"{len(both):,} trials are in both", *told])
+
+
 def is_bonafide(table: pd.DataFrame) -> np.ndarray:
     """Labels as int8, 1 = bona fide, 0 = spoof, shape (rows,)."""
     return (table["label"] == BONAFIDE).to_numpy().astype(np.int8)

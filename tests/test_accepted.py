@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import difflib
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -309,18 +312,41 @@ class TestScores:
             accepted.read_scores(place, A, 3)
         assert accepted.trials_of(place) is None
 
+    @pytest.mark.parametrize(
+        ("columns", "told", "what"),
+        [
+            ([("0", [1.0]), ("0", [1.0])], {}, "not one column of numbers a seed"),
+            ([("score", ["x"])], {}, "not one column of numbers a seed"),
+            ([(str(n), [1.0]) for n in range(1001)], {}, "not one column of numbers a seed"),
+            ([("score", [1.0])], {"sha256": B}, "not the scores that were written"),
+            ([("score", [1.0])], {"made_by": "{"}, "not readable: Expecting property name"),
+            ([("score", [1.0])], {"digest": B}, "they are of another trial list than the entry"),
+        ],
+    )
+    def test_files_of_strangers(
+        self, tmp_path: Path, columns: Sequence[tuple[str, list[Any]]], told: dict[str, str], what: str
+    ) -> None:
+        """Whatever else is called scores is refused before it is compared."""
+        place = tmp_path / "det.parquet"
+        names, values = zip(*columns, strict=True)
+        table = pa.table(list(map(pa.array, values)), names=list(names))
+        pq.write_table(table.replace_schema_metadata({"digest": A, **told}), place)
+        with pytest.raises(StoreError) as error:
+            accepted.read_scores(place, A, 1)
+        assert error.value.what.startswith(f"the accepted scores cannot be used: {what}")
+
     def test_a_changed_byte_is_never_another_score(self, tmp_path: Path) -> None:
         """Wherever a bit flips, the file is refused or gives the same scores."""
         place, scores = tmp_path / "det.parquet", np.linspace(-3, 3, 50)
-        accepted.write_scores(place, scores_of(scores))
+        accepted.write_scores(place, scores_of(scores, -scores))
         whole, refused = place.read_bytes(), 0
         for at in range(0, len(whole), 7):
-            place.write_bytes(whole[:at] + bytes([whole[at] ^ 0x10]) + whole[at + 1 :])
+            place.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << at % 8]) + whole[at + 1 :])
             try:
                 found = accepted.read_scores(place, A, 50)
             except StoreError:
                 refused += 1
             else:
                 assert found is not None
-                assert [values.tolist() for values in found.columns.values()] == [scores.tolist()]
-        assert refused > 50
+                assert [values.tolist() for values in found.columns.values()] == [scores.tolist(), (-scores).tolist()]
+        assert refused > 100

@@ -12,8 +12,10 @@ import torch
 
 import bench
 from bench.errors import Blocked, UsageError
+from bench.gate import Gate
 from bench.models import Facts
 from bench.results import as_json
+from bench.store import Store
 from tests.tiny import World
 
 
@@ -32,8 +34,8 @@ def options(world: World, **more: Any) -> dict[str, Any]:
 
 
 def test_what_is_public() -> None:
-    """`bench` exports six names, each with a docstring, and importing it loads neither torch nor pandas."""
-    assert bench.__all__ == ["evaluate", "load_dataset", "load_detector", "run", "score", "train"]
+    """`bench` exports seven names, each with a docstring, and importing it loads neither torch nor pandas."""
+    assert bench.__all__ == ["check", "evaluate", "load_dataset", "load_detector", "run", "score", "train"]
     assert all(getattr(bench, name).__doc__ for name in bench.__all__)
     code = "import sys, bench; print({'torch', 'pandas', 'sklearn'} & set(sys.modules))"
     ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -77,6 +79,16 @@ def test_a_sample(world: World) -> None:
     (found,) = bench.run("random", "d", **options(world, limit=4))
     sample = bench.load_dataset("d", **options(world, limit=4))
     assert (sample.name, sample.digest, len(sample.trials)) == ("d:4", found.digest, 4)
+
+
+def test_check(world: World, tmp_path: Path) -> None:
+    """The verdicts on the cells of a results folder; without one everything accepted is missing."""
+    world.cell("det", "d")
+    file = tmp_path / "leaderboard.yml"
+    gate = Gate(Store(world.results), file, make=True)
+    gate.accept(gate.check())
+    assert [verdict.kind for verdict in bench.check(str(file), str(world.results))] == ["identical"]
+    assert [verdict.kind for verdict in bench.check(file, tmp_path / "nowhere")] == ["missing"]
 
 
 def test_load_dataset(world: World) -> None:

@@ -21,7 +21,6 @@ from bench.clips import Clips, ClipScore, Trouble
 from bench.errors import UsageError
 from bench.files import write_json
 from bench.progress import Silent
-from bench.text import printable
 from tests.tiny import TILE, WHOLE, World, card, files_below
 
 RATE = 16_000
@@ -512,15 +511,6 @@ def test_a_share_never_looks_like_all_or_none_without_being_it(share: float) -> 
     if told[0] not in "<>":
         assert abs(float(told.removesuffix(" %")) - 100 * share) <= 0.05 + 1e-9
     assert clips.percent(None) == "–"
-
-
-@given(st.text(st.characters(codec=None), max_size=20))
-def test_a_shown_name_is_safe_to_print(name: str) -> None:
-    """No control character, no direction mark, no lone surrogate; letters that can be shown stay."""
-    shown = printable(name)
-    shown.encode()
-    assert shown.isprintable()
-    assert shown == name or not name.isprintable()
 
 
 def command(world: World, *arguments: object) -> click.testing.Result:

@@ -66,11 +66,12 @@ def test_other_trials_are_refused_with_the_reason(store: Store) -> None:
     lists = trial_lists(store)
     with pytest.raises(DataError) as refused:
         comparison.compare(of(store, "good"), of(store, "late"), lists)
-    assert "are of different trial lists: 77 trials are in both, 3 only in the first, 1 only in the second" in str(
-        refused.value
+    assert (
+        "are of different trial lists: 77 trials are in both, 3 only in the first (the first 's37'), 1 only in the second (the first 's100')"
+        in str(refused.value)
     )
     assert "remedy: score both on one list; numbers of different lists are never compared" in str(refused.value)
-    with pytest.raises(DataError, match="80 trials are in both, 1 of the shared have another label"):
+    with pytest.raises(DataError, match="80 trials are in both, 1 in both with another label"):
         comparison.compare(of(store, "good"), of(store, "relabelled"), lists)
 
 

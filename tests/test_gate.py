@@ -92,7 +92,7 @@ def place(tmp_path: Path) -> Place:
 
 
 def moved(by: float) -> np.ndarray:
-    """The bona fide scored lower by so much: for 0.02 the EER rises by half a point."""
+    """The bona fide scored lower by so much: for 1.0 the EER is 25 %."""
     return GOOD - by * (np.arange(2 * COUNT) < COUNT)
 
 
@@ -152,7 +152,7 @@ class TestVerdicts:
         """Better than the tolerance: improved, and no failure."""
         place.cell(moved(-0.5))
         found = place.verdict()
-        assert (found.kind, found.fails, found.change) == ("improved", False, -6.5)
+        assert (found.kind, found.fails, found.change) == ("improved", False, -6.0)
 
     def test_the_nearest_tolerance_counts(self, place: Place) -> None:
         """That of the cell before that of the file, and one given for this check before both."""
@@ -176,7 +176,10 @@ class TestVerdicts:
         place.cell(GOOD[: len(trials)], trials=trials)
         found = place.verdict()
         assert (found.kind, found.fails, found.change) == ("not comparable", True, None)
-        told = "400 trials accepted, 390 now, 10 are gone, the first 't390', 5 have another label, the first 't195'"
+        told = (
+            "400 trials accepted, 390 now: 390 trials are in both, 10 gone (the first 't390'), "
+            "5 in both with another label (the first 't195')"
+        )
         assert found.why.endswith(f" now): {told}")
         assert found.remedy.startswith("score the accepted list; or accept the new one with --accept")
 
@@ -297,7 +300,7 @@ class TestInvalid:
         place = Place(tmp_path)
         place.band(GOOD, moved(1.0))
         place.accept()
-        (first, second) = place.store.current()[0].band.values()
+        (_, second) = place.store.current()[0].band.values()
         assert second.path is not None
         write_json(second.path / "cell.json", {**second.manifest, "status": "failed", "reason": "no memory"})
         assert (place.verdict().kind, place.verdict().why) == ("invalid", "seed 1 is failed: no memory")
@@ -313,7 +316,7 @@ class TestInvalid:
         ],
     )
     def test_accepted_scores_that_cannot_be_used(self, place: Place, scores: AcceptedScores | None, told: str) -> None:
-        """Of another list or length, not finite, of another EER than the entry, damaged: invalid until accepted anew."""
+        """Of another list, length or EER, not finite, damaged: invalid until accepted anew."""
         if scores is None:
             place.scores.write_bytes(place.scores.read_bytes()[:-9])
         else:
@@ -410,7 +413,8 @@ class TestAccepting:
 
 class TestBoards:
     BOARDS = (
-        "boards:\n  here: {detectors: [det, gone], datasets: [set]}\n  probes: {detectors: ['probe-*'], datasets: [set]}\n"
+        "boards:\n  here: {detectors: [det, gone], datasets: [set]}\n"
+        "  probes: {detectors: ['probe-*'], datasets: [set]}\n"
         "  all: {detectors: [all], datasets: [all]}\n"
     )
 

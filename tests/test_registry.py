@@ -201,7 +201,8 @@ def test_an_installed_wheel_finds_its_cards_beside_a_foreign_folder(tmp_path: Pa
     module, *names, reports = ran.stdout.split()
     assert Path(module) == site / "bench" / "registry.py"
     assert names == [*DETECTORS.names, *DATASETS.names]
-    assert _files(Path(reports)) == _files(ROOT / "reports")
+    # Accepted scores are results of this repository, not of an installation.
+    assert _files(Path(reports)) == {name for name in _files(ROOT / "reports") if not name.startswith("accepted/")}
 
 
 def _files(folder: Path) -> set[str]:

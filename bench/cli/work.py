@@ -121,13 +121,12 @@ def run(
     finished is not trained or scored again; a killed run goes on where it stopped. Exit status 1 when a cell failed, or
     when something asked for by name is blocked.
     """
-    from bench import accepted, matrix
+    from bench import matrix
 
     if board is not None:
         if detectors or datasets:
             raise click.UsageError("--board names detectors and datasets: leave --detectors and --datasets out")
-        chosen = accepted.read(leaderboard).board(board)
-        detectors, datasets = chosen.detectors, chosen.datasets
+        detectors, datasets = _of_board(leaderboard, board)
     for names, option in ((detectors, "--detectors"), (datasets, "--datasets")):
         if not names:
             raise click.UsageError(f"Missing option '{option}' (or give --board).")
@@ -143,6 +142,13 @@ def run(
     terminal.print_outcomes(workspace, outcomes, as_json)
     if not all(outcome.ok for outcome in outcomes) or all(outcome.cell is None for outcome in outcomes):
         sys.exit(1)
+
+
+def _of_board(leaderboard: Path, board: str) -> tuple[Sequence[str], Sequence[str]]:
+    from bench import accepted
+
+    chosen = accepted.read(leaderboard).board(board)
+    return chosen.detectors, chosen.datasets
 
 
 @click.command()
