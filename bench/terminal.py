@@ -196,7 +196,7 @@ def _print_blocked(planned: Sequence[Planned]) -> None:
 def print_results(found: Sequence[Result]) -> None:
     """The table of results. Names are plain text: `[red]` in one is printed, not obeyed.
 
-    In a narrow terminal what is said of a status stands below, and counts and digests with the lists.
+    What is said of a status stands below; in a narrow terminal counts and digests, too, with the lists.
     """
     from bench.comparison import ranks
 
@@ -219,7 +219,7 @@ def print_results(found: Sequence[Result]) -> None:
         if result.metrics is not None:
             status += ", leakage unknown" if result.leakage == "unknown" else f", {result.leakage}"
         if why := _why(result):
-            status += f": {why}" if wide else f" [{below.setdefault(why, len(below) + 1)}]"
+            status += f" [{below.setdefault(why, len(below) + 1)}]"
         place = places.get((result.cell.dataset, result.cell.detector))
         about = ["–" if result.trials is None else f"{result.trials:,}", result.digest[:12] or "–"]
         shown.add_row(

@@ -53,6 +53,7 @@ KINDS = (
     Kind("EER 2 %", (0.02, 0.02)),
     Kind("EER 1 %", (0.01, 0.01)),
     Kind("EER 0.3 %", (0.003, 0.003)),
+    Kind("EER 0.05 %", (0.0005, 0.0005)),
     Kind("10 attacks", (0.05, 0.20), attacks=(10, 10)),
     Kind("5 attacks", (0.05, 0.20), attacks=(5, 5)),
     Kind("10 speakers", (0.05, 0.20), speakers=(10, 10)),

@@ -6,10 +6,13 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench import bands, terminal
+from bench.intervals import Uncertainty
 from bench.matrix import Planned
+from bench.resampling import Unit
 from bench.results import Result
 from bench.store import Cell
 from bench.trainings import Training
@@ -21,16 +24,22 @@ NUMBERS: Mapping[str, Any] = {"eer": 0.25, "f1_bonafide": 0.75}
 
 def result(name: str = "det", **about: Any) -> Result:
     weights = about.pop("weights", {})
-    manifest = {"dataset": {"digest": DIGEST, "trials": 1234}, "detector": {"weights": weights}}
+    manifest = {"leakage": "held-out", "dataset": {"digest": DIGEST, "trials": 1234}, "detector": {"weights": weights}}
     cell = Cell(about.pop("dataset", "set"), name, "k" * 64, about.pop("status", "complete"), manifest=manifest)
-    return Result(cell, **{"metrics": NUMBERS, **about})
+    return Result(cell, **{"metrics": NUMBERS, "uncertainty": around(0.25), **about})
+
+
+def around(eer: float) -> Uncertainty:
+    """Replicates of which 95 % lie within 1 percentage point of an EER, on either side."""
+    unit = Unit(("speaker",), ("speaker", "attack"), {"speaker": 40, "attack": 12}, {})
+    return Uncertainty(unit, {"eer": eer + np.linspace(-0.01, 0.01, 951)[np.clip(np.arange(1001) - 25, 0, 950)]})
 
 
 def several(name: str) -> Result:
     """A detector of three seeds whose backbone was random."""
     made = result(name, weights={"trained": True, "verified": True, "seed": 3, "start": {"backbone": "random"}})
     members = {3: made, 4: result(metrics={"eer": 0.1, "f1_bonafide": 0.9}), 5: made}
-    return Result(made.cell, made.metrics, band=bands.band(members))
+    return Result(made.cell, made.metrics, band=bands.band(members), uncertainty=around(0.2))
 
 
 @pytest.fixture
@@ -43,18 +52,32 @@ def printed(capsys: pytest.CaptureFixture[str]) -> list[str]:
 
 
 def test_results_in_a_wide_terminal(width: Any, capsys: pytest.CaptureFixture[str]) -> None:
-    """EER in percent, the mean where there is one, what is said of a status beside it, names as they stand."""
-    width(160)
+    """EER in percent, the mean where there is one, what is said of a status below, names as they stand."""
+    width(180)
     blocked = Result(Cell("set", "absent", "", "blocked", None, "no file absent.pth\nin any folder", "get it"))
     unverified = result("[red]good[/red]", weights={"verified": False})
     terminal.print_results([several("mean"), unverified, blocked])
     lines = printed(capsys)
-    told = "complete: mean of 3 seeds, best 10.00, worst 25.00; random backbone"
-    assert lines[2].split(maxsplit=6) == ["mean", "set", "20.0000", "0.8000", "1,234", DIGEST[:12], told]
-    told = "complete: weights unverified"
-    assert lines[3].split(maxsplit=6) == ["[red]good[/red]", "set", "25.0000", "0.7500", "1,234", DIGEST[:12], told]
-    assert lines[5].split(maxsplit=6) == ["absent", "set", "–", "–", "–", "–", "blocked: no file absent.pth"]
-    assert lines[6:] == ["F1: bona fide positive, at the test-set EER threshold"]
+    told = "complete, held-out [1]"
+    assert lines[2].split(maxsplit=8) == [
+        *("1", "mean", "set", "20.0000", "19.00–21.00", "0.8000", "1,234", DIGEST[:12], told),
+    ]
+    told = "complete, held-out [2]"
+    assert lines[3].split(maxsplit=8) == [
+        *("2", "[red]good[/red]", "set", "25.0000", "24.00–26.00", "0.7500", "1,234", DIGEST[:12], told),
+    ]
+    assert lines[5].split(maxsplit=8) == [
+        *("–", "absent", "set", "–", "–", "–", "–", "–", "blocked [3]"),
+    ]
+    assert lines[6:] == [
+        "F1: bona fide positive, at the test-set EER threshold",
+        "rank: shared while the interval of the difference to the best of its group holds zero",
+        "set (1,234 trials, 0123456789ab): 95 % intervals over draws of speaker x attack (40 speakers, 12 attacks)",
+        "  only 12 attacks: the interval holds the truth less often than it says",
+        "[1] mean of 3 seeds, best 10.00, worst 25.00; random backbone",
+        "[2] weights unverified",
+        "[3] no file absent.pth",
+    ]
 
 
 def test_results_in_a_narrow_terminal(width: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -64,11 +87,10 @@ def test_results_in_a_narrow_terminal(width: Any, capsys: pytest.CaptureFixture[
     lines = printed(capsys)
     assert max(map(len, lines)) <= 80
     assert not any("…" in line for line in lines)
-    assert [line.split()[5:] for line in lines[2:5]] == [
-        [DIGEST[:12], "complete", "[1]"],
-        [DIGEST[:12], "complete", "[2]"],
-        [DIGEST[:12], "complete", "[1]"],
-    ]
+    # A status that takes two lines stands beside nothing else.
+    rows = " ".join(lines[2:8]).split()
+    assert [rows[place + 1] for place, word in enumerate(rows) if word == "held-out"] == ["[1]", "[2]", "[1]"]
+    assert DIGEST[:12] not in rows
     assert lines[-2:] == [
         "[1] mean of 3 seeds, best 10.00, worst 25.00; random backbone",
         "[2] weights unverified",
