@@ -11,7 +11,8 @@ that ran it is over the same datasets as that of one that did not.
 
 One trial list a corpus enters, whole and clean: no sibling (phases, splits, releases), sample or perturbed version,
 nothing synthetic; where cells of one dataset have several digests, the list that most detectors share. A cell that
-lacks trials or seeds does not enter. What was run and is left out is told.
+lacks trials or seeds does not enter, nor one that other weights of the same detector made. What was run and is left
+out is told.
 
 Source of the two: the averages of Speech DF Arena; a mean over seeds stands for the detector in both.
 """
@@ -30,9 +31,9 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import metrics, scored
+from bench.comparison import of_one_scorer
 from bench.det import Floats
 from bench.families import corpus_of, shipped_card, whole
-from bench.replicates import REPLICATES
 from bench.results import Result
 from bench.scored import TrialLists, trial_lists
 from bench.store import Cell, Store
@@ -49,14 +50,14 @@ FORMULAS = {
 class Average:
     """One detector, as fractions. rank: by `macro`, in its group, with tie groups as in `bench.uncertainty`.
 
-    interval: 95 %, of the macro EER, speakers and attacks drawn in each dataset for itself; None where a cell has none.
+    interval: 95 %, of the macro EER, speakers and attacks drawn in each dataset for itself.
     pooled: None where no seed was run on all datasets.
     """
 
     detector: str
     rank: int
     macro: float
-    interval: Interval | None
+    interval: Interval
     pooled: float | None
 
 
@@ -119,7 +120,7 @@ def _entering(found: Sequence[Result]) -> tuple[list[Result], list[LeftOut]]:
     shared: dict[str, str] = {}
     for (dataset, digest), _ in sorted(counts.items(), key=lambda item: (-item[1], item[0])):
         shared.setdefault(dataset, digest)
-    entering: list[Result] = []
+    fitting: list[Result] = []
     left_out: dict[tuple[str, str], list[str]] = {}
     for result, reason in zip(found, reasons, strict=True):
         dataset = result.cell.dataset
@@ -128,7 +129,11 @@ def _entering(found: Sequence[Result]) -> tuple[list[Result], list[LeftOut]]:
         if reason:
             left_out.setdefault((dataset, reason), []).append(result.cell.detector)
         else:
-            entering.append(result)
+            fitting.append(result)
+    entering, others = of_one_scorer(fitting)
+    for result in others:
+        reason = "scored by other weights or another version than the detector's other cells"
+        left_out.setdefault((result.cell.dataset, reason), []).append(result.cell.detector)
     return entering, [LeftOut(dataset, tuple(names), why) for (dataset, why), names in left_out.items()]
 
 
@@ -167,12 +172,9 @@ def _group(rows: Sequence[Sequence[Result]], pooling: _Pooling) -> Group:
     own = {row[0].cell.detector: row for row in rows}
     macros = {detector: _macro(row) for detector, row in own.items()}
     drawn = {detector: _replicates(row) for detector, row in own.items()}
-    bounds = {detector: None if found is None else interval(found) for detector, found in drawn.items()}
-    # A macro EER without an interval is taken as exact.
-    exact = {detector: np.full(REPLICATES, macro) for detector, macro in macros.items()}
-    places = ranks(macros, {detector: exact[detector] if found is None else found for detector, found in drawn.items()})
+    places = ranks(macros, drawn)
     made = [
-        Average(detector, places[detector], macros[detector], bounds[detector], pooling.eer(row))
+        Average(detector, places[detector], macros[detector], interval(drawn[detector]), pooling.eer(row))
         for detector, row in own.items()
     ]
     made.sort(key=lambda average: (average.macro, average.detector))
@@ -183,12 +185,11 @@ def _macro(row: Sequence[Result]) -> float:
     return statistics.fmean(result.eer for result in row if result.eer is not None)
 
 
-def _replicates(row: Sequence[Result]) -> Floats | None:
+def _replicates(row: Sequence[Result]) -> Floats:
     """Of the macro EER, (R,)."""
     drawn = []
     for place, result in enumerate(row):
-        if result.uncertainty is None:
-            return None
+        assert result.uncertainty is not None, result.cell  # it has a number
         # The draws of all lists begin with one seed. In another order for each dataset, and one order for all
         # detectors, datasets are drawn independently and detectors under the same draws.
         drawn.append(np.random.default_rng(place).permutation(result.uncertainty.replicates["eer"]))
@@ -255,7 +256,7 @@ def _shown(group: Group) -> Table:
             str(one.rank),
             Text(one.detector),
             f"{100 * one.macro:.4f}",
-            "–" if one.interval is None else one.interval.told,
+            one.interval.told,
             "–" if one.pooled is None else f"{100 * one.pooled:.4f}",
         )
     return shown

@@ -28,7 +28,7 @@ from bench.corpora.files import audio_files
 from bench.errors import BenchError, CardError, DataError, UsageError
 from bench.matrix import Planned
 from bench.progress import Display
-from bench.scales import Comparison, Scale, scale
+from bench.scales import Scale, Standing, scale
 from bench.scoring import Failed, plan_batches, resolve_model, score_trials
 from bench.store import Cell, Store
 from bench.text import printable
@@ -68,7 +68,7 @@ class ClipScore:
     seconds: float | None
     recipe: AudioRecipe
     extracted: bool
-    comparisons: tuple[Comparison, ...] = ()
+    comparisons: tuple[Standing, ...] = ()
 
     @property
     def heard(self) -> str:
@@ -344,7 +344,7 @@ def _table(scores: Iterable[ClipScore]) -> Table:
     return shown
 
 
-def _compared(comparison: Comparison | None) -> tuple[str, str, str, str]:
+def _compared(comparison: Standing | None) -> tuple[str, str, str, str]:
     """Dataset, EER, share of the bona fide above the score, share of the spoofs below it."""
     if comparison is None:
         return "–", "–", "–", "–"

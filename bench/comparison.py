@@ -6,6 +6,7 @@ reads 2 to 10 times better on one phase of ASVspoof 2021 than on another.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
@@ -79,11 +80,10 @@ def compare(first: Result, second: Result, lists: TrialLists) -> Comparison:
         DataError: a cell without a number, over part of its trials only, or of another trial list.
     """
     for one in (first, second):
-        if one.eer is None or one.unscored:
+        if one.lacking:
             cell = one.cell
-            reason = one.caveat or cell.reason or f"it is {cell.status}"
-            what = f"{cell.detector} on {cell.dataset} cannot be compared: {reason}"
-            raise DataError(what, remedy=cell.remedy or None)
+            what = f"{cell.detector} on {cell.dataset} cannot be compared: {one.lacking}"
+            raise DataError(f"{what}; {cell.reason}" if cell.reason else what, remedy=cell.remedy or None)
     if first.digest != second.digest:
         before, after = (lists(one.cell.dataset, one.digest) for one in (first, second))
         told = difference_between(before, after, "only in the first", "only in the second")
@@ -94,6 +94,24 @@ def compare(first: Result, second: Result, lists: TrialLists) -> Comparison:
     assert first.eer is not None and second.eer is not None
     replicates = (_uncertainty(one).replicates["eer"] for one in (first, second))
     return Comparison(first, second, uncertainty.difference(first.eer - second.eer, *replicates))
+
+
+def of_one_scorer(found: Iterable[Result]) -> tuple[list[Result], list[Result]]:
+    """The results that each detector has of the same weights and version, and the others.
+
+    The same are those that most of its results share, of several such the ones first here; an import names none and is
+    taken to be the same.
+    """
+    results = list(found)
+    common: dict[str, frozenset[str]] = {}
+    counts = Counter((one.cell.detector, one.scorers) for one in results if one.scorers)
+    for (detector, scorers), _ in counts.most_common():
+        common.setdefault(detector, scorers)
+    kept: list[Result] = []
+    others: list[Result] = []
+    for one in results:
+        (kept if not one.scorers or one.scorers == common[one.cell.detector] else others).append(one)
+    return kept, others
 
 
 def pairs(found: Sequence[Result], first: str, second: str, lists: TrialLists) -> list[Comparison | DataError]:
@@ -150,11 +168,12 @@ def _uncertainty(result: Result) -> Uncertainty:
 
 
 def ranks(found: Iterable[Result]) -> dict[tuple[str, str], int]:
-    """(dataset, detector) -> rank, of results in the order of `bench.results.ranked` that have an interval.
+    """(dataset, detector) -> rank, of results in the order of `bench.results.ranked`.
 
-    Of one trial list each, with tie groups as `bench.uncertainty.ranks` makes them; a cell that lacks trials has none.
+    Of one trial list each, with tie groups as `bench.uncertainty.ranks` makes them. A cell that lacks trials or seeds
+    has none.
     """
-    whole = [one for one in found if one.eer is not None and not one.unscored and one.uncertainty is not None]
+    whole = [one for one in found if not one.lacking]
     ranked: dict[tuple[str, str], int] = {}
     for (dataset, _), board in groupby(whole, key=lambda one: (one.cell.dataset, one.digest)):
         members: Mapping[str, Result] = {one.cell.detector: one for one in board}

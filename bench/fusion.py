@@ -225,13 +225,16 @@ def _manifest(workspace: Workspace, fusion: Fusion, cells: Mapping[str, Cell]) -
     dev, members = told["dev"], [{**one, "key": cells[one["detector"]].key} for one in told["members"]]
     keys = [[one["dev_key"], one["key"]] for one in members]
     seen: list[Leakage] = [cell.manifest.get("leakage", "unknown") for cell in cells.values()]
+    seen.append(among([dev["name"]], dataset["name"], workspace.datasets))
+    if dev["name"] not in workspace.datasets:  # nobody knows what corpus its trials are of
+        seen.append("unknown")
     return {
         "format": 1,
         "key": _sha256({"version": VERSION, "members": keys, "dev": dev["digest"], "digest": dataset["digest"]}),
         "scorer": fusion.scorer,
         "dataset": dataset,
         "detector": _detector(fusion, [cell.manifest["detector"] for cell in cells.values()]),
-        "leakage": min([*seen, among([dev["name"]], dataset["name"], workspace.datasets)], key=WORST_FIRST.index),
+        "leakage": min(seen, key=WORST_FIRST.index),
         "fusion": {**told, "members": members},
         "allow_missing": False,
         "imported": any(cell.manifest.get("imported") for cell in cells.values()),

@@ -34,6 +34,7 @@ from bench.workspace import Workspace
 TRIAL_COLUMNS = ("trial", "filename", "file", "file_name", "utterance", "utt", "utt_id", "id", "path")
 SCORE_COLUMNS = ("score", "cm-score", "cm_score", "scores")
 LABEL_COLUMNS = ("label", "key", "cm-label", "cm_label")
+SCALED = "actDCF, Cllr and its own decision follow from that; under a --detector name of no card they are not told"
 REMEDY = "a line is `trial score`, or give columns a header line: trial,score"
 
 
@@ -68,6 +69,8 @@ def import_scores(workspace: Workspace, file: Path, detector: str, dataset_name:
     scored = ~np.isnan(scores)
     if 0 < labels[scored].sum() < scored.sum() and metrics.evaluate(scores[scored], labels[scored])["auc"] < 0.5:
         notes.append("AUC is below 0.5: if higher means more spoof in this file, negate the scores and import again")
+    if detector in workspace.detectors and (form := workspace.detectors[detector].scores):
+        notes.append(f"each score is taken as a {form} value, as the card of {detector} says: {SCALED}")
     return _store(workspace, file, detector, dataset, scores), notes
 
 

@@ -49,11 +49,12 @@ class Uncertainties:
 
     def __init__(self) -> None:
         self._draws: dict[str, Resampling] = {}
+        self._hashes: dict[tuple[str, str], str] = {}
 
     def of(self, scored: Scored) -> Uncertainty:
         """Read where they are kept, else made and kept."""
         assert scored.cell.path is not None, scored.cell.detector
-        place, trials = scored.cell.path / FILE, _hash_of(scored.trials)
+        place, trials = scored.cell.path / FILE, self._hash(scored)
         if trials not in self._draws:
             self._draws[trials] = Resampling(scored.trials, REPLICATES)
         draws = self._draws[trials]
@@ -64,6 +65,15 @@ class Uncertainties:
         with contextlib.suppress(StoreError):  # a store that is only read: they are made again next time
             write_parquet(place, pd.DataFrame({**found, "made_of": made_of}))
         return Uncertainty(draws.unit, found)
+
+    def _hash(self, scored: Scored) -> str:
+        """What the draws follow from; of a whole list taken once."""
+        if scored.unscored:
+            return _hash_of(scored.trials)
+        place = (scored.cell.dataset, scored.cell.manifest["dataset"]["digest"])
+        if place not in self._hashes:
+            self._hashes[place] = _hash_of(scored.trials)
+        return self._hashes[place]
 
 
 def mean(members: Sequence[Uncertainty]) -> Uncertainty:
@@ -87,4 +97,6 @@ def _kept(place: Path, made_of: str) -> dict[str, Floats] | None:
     whole = len(table) == REPLICATES and {"made_of", *MEASURES} <= set(table)
     if not whole or not (table["made_of"] == made_of).all():
         return None
-    return {name: table[name].to_numpy(dtype=np.float64) for name in MEASURES}
+    found = {name: table[name].to_numpy() for name in MEASURES}
+    sound = all(values.dtype == np.float64 and np.isfinite(values).all() for values in found.values())
+    return found if sound else None

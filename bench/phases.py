@@ -19,6 +19,7 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import metrics, scored
+from bench.comparison import of_one_scorer
 from bench.families import corpus_of, shipped_card, siblings, whole
 from bench.results import Result
 from bench.scored import TrialLists, trial_lists
@@ -72,16 +73,17 @@ class Family:
 def phases(found: Sequence[Result], store: Store) -> list[Family]:
     """Every corpus that two lists or more were measured of, by name; detectors by name.
 
-    Cells that lack trials or seeds, samples and perturbed versions are left out.
+    Cells that lack trials or seeds, samples, perturbed versions, and what other weights of the same detector made are
+    left out.
 
     Raises:
         StoreError: as `bench.scored.load`.
     """
     slicing = _Slicing(store)
     families: dict[str, Family] = {}
-    for result in sorted(found, key=lambda one: (one.cell.dataset, one.cell.detector)):
-        if result.lacking or result.eer is None or result.cell.dataset != whole(result.cell.dataset):
-            continue
+    fitting = [one for one in found if not one.lacking and one.cell.dataset == whole(one.cell.dataset)]
+    for result in sorted(of_one_scorer(fitting)[0], key=lambda one: (one.cell.dataset, one.cell.detector)):
+        assert result.eer is not None, result.cell  # it lacks nothing
         corpus = corpus_of(result.cell.manifest["dataset"])
         row = families.setdefault(corpus, Family(corpus)).rows.setdefault(result.cell.detector, {})
         own = TrialList(result.cell.dataset, result.digest, result.trials or 0)

@@ -29,6 +29,8 @@ from bench.uncertainty import Difference
 
 F1_HEADLINE = "F1 (bona fide positive, threshold = test-set EER threshold)"
 
+FEWEST_ERRORS = 3  # of a class: with fewer an interval can be a point, and holds nothing (benchmarks/coverage.py)
+
 # A breakdown by more values than a reader compares is a list of speakers or files, not an attribute.
 BREAKDOWN_VALUES = range(2, 61)
 
@@ -37,7 +39,7 @@ BREAKDOWN_VALUES = range(2, 61)
 class Degradation:
     """What a perturbation costs a detector: its EER minus that on the clean audio of the same trials.
 
-    difference: None for `reason`.
+    difference: None for `reason`, or what must be said of it.
     """
 
     clean: str
@@ -49,7 +51,7 @@ class Degradation:
         """`to itw +3.21 pp (95 %: +1.10 to +5.02)`."""
         if self.difference is None:
             return f"no difference to {self.clean}: {self.reason}"
-        return f"to {self.clean} {self.difference.told}"
+        return f"to {self.clean} {self.difference.told}" + (f", {self.reason}" if self.reason else "")
 
 
 @dataclass(frozen=True)
@@ -107,6 +109,12 @@ class Result:
         return str(self.cell.manifest.get("leakage", "unknown"))
 
     @property
+    def scorers(self) -> frozenset[str]:
+        """Hashes of architecture, weights, audio recipe, version and precision, of all seeds; none of an import."""
+        cells = [self.cell] if self.band is None else [one.cell for one in self.band.results.values()]
+        return frozenset(str(cell.manifest["scorer"]) for cell in cells if cell.manifest.get("scorer"))
+
+    @property
     def weights(self) -> str | None:
         """`trained here`, `verified` (the published hash), `unverified` (none is published), None without weights."""
         found = self._weights
@@ -140,7 +148,20 @@ class Result:
             told.append(f"trained with seed {self.seed}, the card says {own}")
         told += [f"random {' and '.join(self.random_parts)}"] if self.random_parts else []
         told += [self.degradation.told] if self.degradation else []
+        told += [self._few_errors] if self.metrics else []
         return list(filter(None, told))
+
+    @property
+    def _few_errors(self) -> str:
+        assert self.metrics is not None
+        counts = {
+            "bona fide": round(self.metrics["frr"] * self.metrics["n_bonafide"]),
+            "spoofed": round(self.metrics["far"] * self.metrics["n_spoof"]),
+        }
+        if min(counts.values()) >= FEWEST_ERRORS:
+            return ""
+        told = ", ".join(f"{count} {name}" for name, count in counts.items())
+        return f"few errors ({told}): the interval may be too narrow"
 
     @property
     def caveat(self) -> str:
@@ -206,6 +227,7 @@ class _Measuring:
         self._store, self._breakdowns = store, breakdowns
         self._lists = trial_lists(store)
         self._uncertainties = Uncertainties()
+        self._known: dict[tuple[str, str], Result | None] = {}
 
     def told(self, cell: Cell) -> Result:
         """The numbers of a cell, or why it has none: one damaged cell must not hide the others."""
@@ -216,26 +238,38 @@ class _Measuring:
 
     def of(self, cell: Cell) -> Result:
         """The numbers of a cell; of the other seeds, and against the same detector on clean audio, where there are."""
-        result = self._banded(cell)
+        result = self._banded(cell, self._breakdowns)
         clean = str(cell.manifest.get("dataset", {}).get("clean", ""))
         if not clean or result.eer is None:
             return result
         return dataclasses.replace(result, degradation=self._degradation(result, clean))
 
     def _degradation(self, result: Result, clean: str) -> Degradation:
-        """What the perturbation of a dataset costs: the paired difference to the clean cell."""
-        cell = self._store.current_of(clean, result.cell.detector)
-        if cell is None:
-            return Degradation(clean, reason=f"{result.cell.detector} has no cell on {clean}")
-        if cell.manifest.get("scorer") != result.cell.manifest.get("scorer"):
-            return Degradation(clean, reason=f"the cell on {clean} is of other weights or another version")
+        """What the perturbation of a dataset costs: the paired difference to the clean cell, seed by seed."""
+        detector = result.cell.detector
         try:
-            return Degradation(clean, compare(result, self._banded(cell), self._lists).eer)
+            there = self._clean(clean, detector)
+            if there is None:
+                return Degradation(clean, reason=f"{detector} has no cell on {clean}")
+            if result.band is None and there.band is not None:  # one of the seeds that were run on clean audio
+                alone = [one for one in there.band.results.values() if one.scorers == result.scorers]
+                there = alone[0] if alone else there
+            if there.scorers != result.scorers:
+                return Degradation(clean, reason=f"the cell on {clean} is of other weights, seeds or another version")
+            remark = "" if result.scorers else "both imported, taken to be the same detector"
+            return Degradation(clean, compare(result, there, self._lists).eer, remark)
         except BenchError as error:
             return Degradation(clean, reason=error.what)
 
-    def _banded(self, cell: Cell) -> Result:
-        result = self._alone(cell, self._breakdowns)
+    def _clean(self, dataset: str, detector: str) -> Result | None:
+        """The result of a pair that several perturbations are compared with, measured once."""
+        if (dataset, detector) not in self._known:
+            cell = self._store.current_of(dataset, detector)
+            self._known[dataset, detector] = None if cell is None else self._banded(cell, breakdowns=False)
+        return self._known[dataset, detector]
+
+    def _banded(self, cell: Cell, breakdowns: bool) -> Result:
+        result = self._alone(cell, breakdowns)
         if not cell.band:
             return result
         members = {seed: result if one.key == cell.key else self._member(one) for seed, one in cell.band.items()}

@@ -11,7 +11,7 @@ from bench.store import Cell, Store
 
 
 @dataclass(frozen=True)
-class Comparison:
+class Standing:
     """Where a score lies among those of a cell of the same detector.
 
     eer: of the detector on the cell's trials, None where they are all of one class.
@@ -31,15 +31,15 @@ class Comparison:
 
 @dataclass(frozen=True)
 class Scale:
-    """The scores that a cell is measured over, of each class in ascending order; `eer` as in `Comparison`."""
+    """The scores that a cell is measured over, of each class in ascending order; `eer` as in `Standing`."""
 
     cell: Cell
     eer: float | None
     bonafide: np.ndarray
     spoof: np.ndarray
 
-    def compare(self, score: float) -> Comparison:
-        return Comparison(
+    def compare(self, score: float) -> Standing:
+        return Standing(
             dataset=self.cell.dataset,
             digest=self.cell.manifest["dataset"]["digest"],
             key=self.cell.key,

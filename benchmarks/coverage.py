@@ -56,6 +56,8 @@ KINDS = (
     Kind("EER 0.05 %", (0.0005, 0.0005)),
     Kind("10 attacks", (0.05, 0.20), attacks=(10, 10)),
     Kind("5 attacks", (0.05, 0.20), attacks=(5, 5)),
+    Kind("10 attacks that differ as much as trials", (0.05, 0.20), attacks=(10, 10), attack_sd=(1.0, 1.0)),
+    Kind("5 attacks that differ as much as trials", (0.05, 0.20), attacks=(5, 5), attack_sd=(1.0, 1.0)),
     Kind("10 speakers", (0.05, 0.20), speakers=(10, 10)),
     Kind("5 speakers", (0.05, 0.20), speakers=(5, 5)),
 )

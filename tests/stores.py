@@ -9,8 +9,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench import metrics, scored
-from bench.results import Result
 from bench.store import Cell, CellWriter, Store
 from bench.trials import BONAFIDE, SPOOF, digest, validate
 
@@ -51,18 +49,6 @@ def put(
     columns = {"trial": list(scores), "score": list(scores.values()), **(extras or {})}
     writer.add(pd.DataFrame({**columns, "seconds": 1.0, "note": ""}))
     return writer.finish({})
-
-
-def without_intervals(store: Store) -> list[Result]:
-    """The results of the current cells, for tests that need no bootstrap."""
-    lists, found = scored.trial_lists(store), []
-    for cell in store.current():
-        if cell.has_number:
-            trials = scored.load(cell, lists)
-            found.append(Result(cell, metrics.evaluate(trials.values, trials.labels), unscored=trials.unscored))
-        else:
-            found.append(Result(cell))
-    return found
 
 
 def numbered(bonafide: int, spoof: int, prefix: str) -> pd.DataFrame:

@@ -12,7 +12,7 @@ from bench.comparison import Comparison
 from bench.errors import DataError, UsageError
 from bench.results import Result
 from bench.scored import trial_lists
-from bench.store import Store
+from bench.store import Cell, Store
 from tests.stores import put, trial_list
 
 IDS = [f"b{number}" for number in range(40)] + [f"s{number}" for number in range(40)]
@@ -82,7 +82,9 @@ def test_a_cell_without_all_of_its_numbers_is_refused(store: Store) -> None:
     lists = trial_lists(store)
     with pytest.raises(DataError, match="part on set cannot be compared: over the scored trials only: 1 of 80"):
         comparison.compare(of(store, "part"), of(store, "good"), lists)
-    with pytest.raises(DataError, match="broken on set cannot be compared: 1 of 80 files could not be scored"):
+    with pytest.raises(
+        DataError, match="broken on set cannot be compared: the cell is incomplete; 1 of 80 files could"
+    ):
         comparison.compare(of(store, "good"), of(store, "broken"), lists)
 
 
@@ -111,3 +113,24 @@ def test_ranks_are_shared_where_the_difference_holds_zero(store: Store) -> None:
         ("set", "bad"): 4,
         ("set", "fewer"): 1,
     }
+
+
+def test_one_seed_of_several_is_not_compared(store: Store) -> None:
+    """Where a seed has no number there is no mean: the detector has no rank, and no difference to another one."""
+    trials = trial_list(IDS, speaker=[f"S{number % 20}" for number in range(80)])
+    made = [put(store, trials, scores(seed, 2.0), detector="seeds", key=str(seed) * 64) for seed in (1, 2)]
+    store.resolve_band({1: made[0], 2: Cell("set", "seeds", "", "blocked", reason="no weights")})
+    found = of(store, "seeds")
+    assert found.eer is not None
+    with pytest.raises(DataError, match="seeds on set cannot be compared: no mean of 2 seeds: seed 2 is blocked"):
+        comparison.compare(found, of(store, "good"), trial_lists(store))
+    assert ("set", "seeds") not in comparison.ranks(results.collect(store))
+
+
+def test_what_other_weights_made_is_told_apart(store: Store) -> None:
+    """Of each detector the results of the weights that most of its cells share; imports go with any."""
+    for dataset, scorer in (("a", "old"), ("b", "new"), ("c", "new"), ("d", None)):
+        put(store, trial_list(IDS), scores(1, 1.0), detector="det", dataset=dataset, scorer=scorer)
+    kept, others = comparison.of_one_scorer(results.collect(store, detectors=["det"]))
+    assert [one.cell.dataset for one in kept] == ["b", "c", "d"]
+    assert [one.cell.dataset for one in others] == ["a"]

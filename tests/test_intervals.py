@@ -26,7 +26,8 @@ def scored(folder: Path, shift: float = 0.0, speaker: str = "") -> Scored:
     ids = [f"T{number}" for number in range(60)]
     trials = validate(pd.DataFrame({"trial": ids, "label": labels, "speaker": names}), "list")
     scores = pd.DataFrame({"trial": ids, "score": generator.normal(size=60) + shift * (np.arange(60) % 2 == 0)})
-    return Scored(Cell("set", "one", "key", "complete", folder), scores, trials, 0)
+    manifest = {"dataset": {"digest": "of these trials"}}
+    return Scored(Cell("set", "one", "key", "complete", folder, manifest=manifest), scores, trials, 0)
 
 
 @pytest.fixture
@@ -72,10 +73,16 @@ def damage(place: Path, how: str) -> None:
         place.write_bytes(b"PAR1 no")
         return
     table = read_parquet(place)
-    write_parquet(place, table.head(10) if how == "cut short" else table.drop(columns="auc"))
+    changed = {
+        "cut short": table.head(10),
+        "a column is missing": table.drop(columns="auc"),
+        "text": table.assign(eer="x"),
+        "NaN": table.assign(eer=float("nan")),
+    }
+    write_parquet(place, changed[how])
 
 
-@pytest.mark.parametrize("how", ["garbage", "cut short", "a column is missing"])
+@pytest.mark.parametrize("how", ["garbage", "cut short", "a column is missing", "text", "NaN"])
 def test_a_damaged_file_is_made_again(tmp_path: Path, computed: list[int], how: str) -> None:
     """It only saves time: nothing is lost with it."""
     whole = Uncertainties().of(scored(tmp_path))

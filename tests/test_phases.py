@@ -15,9 +15,10 @@ from rich.console import Console
 from bench import metrics, phases
 from bench.bands import band
 from bench.phases import Family, TrialList
+from bench.results import collect
 from bench.store import Store
 from bench.trials import digest
-from tests.stores import put, trial_list, without_intervals
+from tests.stores import put, trial_list
 
 LA = "asvspoof2021-la"
 IDS = [f"b{number}" for number in range(12)] + [f"s{number}" for number in range(12)]
@@ -66,7 +67,7 @@ def test_stored_cells_stand_side_by_side_and_missing_ones_are_sliced(store: Stor
         measure(store, "every", phase, 1)
     measure(store, "all-only", "all", 2)
     measure(store, "eval-only", "eval", 3)
-    (family,) = phases.phases(without_intervals(store), store)
+    (family,) = phases.phases(collect(store, breakdowns=False), store)
     assert family.corpus == LA
     names = {"progress": f"{LA}-progress", "eval": LA, "hidden": f"{LA}-hidden", "all": f"{LA}-all"}
     assert family.lists == [
@@ -83,7 +84,7 @@ def test_a_share_that_is_not_the_stored_list_has_a_column_of_its_own(store: Stor
     """One trial less under the same name: two lists, two digests, and no row has both."""
     measure(store, "late", "progress", 1, ids("progress")[1:])
     measure(store, "all-only", "all", 1)
-    (family,) = phases.phases(without_intervals(store), store)
+    (family,) = phases.phases(collect(store, breakdowns=False), store)
     progress = [one for one in family.lists if one.dataset == f"{LA}-progress"]
     assert sorted(one.trials for one in progress) == [5, 6]
     assert len({one.digest for one in progress}) == 2
@@ -94,7 +95,7 @@ def test_a_phase_of_one_class_has_no_number(tmp_path: Path) -> None:
     """Where all hidden trials of a list are spoofed, the others are sliced."""
     store = Store(tmp_path)
     measure(store, "all-only", "all", 1, [name for name in IDS if (PHASE[name], name[0]) != ("hidden", "b")])
-    (family,) = phases.phases(without_intervals(store), store)
+    (family,) = phases.phases(collect(store, breakdowns=False), store)
     assert [one.phase for one in family.lists] == ["progress", "eval", "all"]
 
 
@@ -102,7 +103,7 @@ def test_shares_of_several_seeds_count_with_their_mean(store: Store) -> None:
     """Each seed is sliced; what is shown is the mean of their EERs."""
     for seed in (1, 2):
         measure(store, f"seed {seed}", "all", seed)
-    members = dict(enumerate(without_intervals(store)))
+    members = dict(enumerate(collect(store, breakdowns=False)))
     banded = replace(members[0], band=band(members))
     (family,) = phases.phases([banded], store)
     (row,) = family.rows.values()
@@ -118,7 +119,7 @@ def test_any_corpus_with_two_lists_is_shown(store: Store) -> None:
         put(store, trial_list(IDS), values, dataset=dataset)
     put(store, trial_list(IDS), values, dataset="calls-2", facts={"sibling_of": "calls"})
     put(store, trial_list(IDS), values | {"b0": float("nan")}, dataset="itw", detector="holes", allow_missing=True)
-    told = phases.phases(without_intervals(store), store)
+    told = phases.phases(collect(store, breakdowns=False), store)
     assert [(family.corpus, [one.dataset for one in family.lists]) for family in told] == [
         ("calls", ["calls", "calls-2"]),
         ("mlaad-en", ["mlaad-en", "mlaad-en-v5"]),
@@ -130,7 +131,7 @@ def test_the_table_marks_shares_and_names_the_lists(store: Store) -> None:
     measure(store, "[red]all", "all", 2)
     measure(store, "eval-only", "eval", 3)
     text = StringIO()
-    Console(file=text, width=80).print(phases.table(phases.phases(without_intervals(store), store)))
+    Console(file=text, width=80).print(phases.table(phases.phases(collect(store, breakdowns=False), store)))
     lines = [line.rstrip() for line in text.getvalue().splitlines()]
     assert lines[0] == f"{LA}: EER %"
     assert lines[1].split() == list(COUNTS)
@@ -154,7 +155,7 @@ def test_json_has_fractions_in_the_order_of_the_lists(store: Store) -> None:
     """One object a corpus; null where a detector has nothing on a list."""
     measure(store, "all-only", "all", 2)
     measure(store, "eval-only", "eval", 3)
-    (told,) = json.loads(json.dumps(phases.as_json(phases.phases(without_intervals(store), store))))
+    (told,) = json.loads(json.dumps(phases.as_json(phases.phases(collect(store, breakdowns=False), store))))
     assert told["corpus"] == LA
     assert [one["trials"] for one in told["lists"]] == list(COUNTS.values())
     assert told["detectors"]["all-only"][3] == {"eer": eer(2, "all"), "sliced": False}

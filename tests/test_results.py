@@ -292,7 +292,7 @@ def test_a_pair_of_several_seeds_is_ranked_by_its_mean(tmp_path: Path) -> None:
     assert second.metrics is not None
     assert second.metrics["eer"] == 0.0
     assert second.f1_bonafide == pytest.approx((1 + 2 * 0.25) / 3)
-    assert second.remarks == ["mean of 3 seeds, best 0.00, worst 75.00"]
+    assert second.remarks[0] == "mean of 3 seeds, best 0.00, worst 75.00"
     (told,) = (cell for cell in results.as_json([second])["cells"])
     assert (told["eer"], told["band"]["eer"]["mean"], told["band"]["seeds"]) == (0.0, 0.5, [3, 4, 5])
     assert results.as_json([first])["cells"][0]["band"] is None
@@ -304,7 +304,7 @@ def test_a_damaged_seed_leaves_no_mean(tmp_path: Path) -> None:
     seeds(store, {3: SCORES, 4: PERFECT})
     (store.cell_folder("set", "det", "4" * 64) / "scores.parquet").unlink()
     (result,) = results.collect(store)
-    assert (result.eer, result.remarks) == (0.25, ["seed 3 alone, no mean of 2 seeds: seed 4 is failed"])
+    assert (result.eer, result.remarks[0]) == (0.25, "seed 3 alone, no mean of 2 seeds: seed 4 is failed")
     json.dumps(results.as_json([result]), allow_nan=False)
 
 
@@ -315,9 +315,64 @@ def test_what_must_be_said_of_trained_weights(tmp_path: Path) -> None:
     cell = put(store, trial_list(list(SCORES)), SCORES, made=trained(4, start=start))
     result = results.evaluate_cell(store, cell)
     assert (result.seed, result.random_parts, result.weights) == (4, ("backbone",), "trained here")
-    assert result.remarks == ["trained with seed 4, the card says 3", "random backbone"]
+    assert result.remarks == [
+        "trained with seed 4, the card says 3",
+        "random backbone",
+        "few errors (1 bona fide, 1 spoofed): the interval may be too narrow",
+    ]
     assert results.as_json([result])["cells"][0]["random_parts"] == ["backbone"]
     both = {"detector": trained(3, start=dict.fromkeys(("style", "content"), "random"))}
     assert Result(Cell("set", "det", "k", "failed", manifest=both)).remarks == ["random style and content"]
     plain = results.evaluate_cell(store, put(store, trial_list(list(SCORES)), SCORES, detector="plain"))
-    assert (plain.seed, plain.random_parts, plain.remarks) == (None, (), [])
+    assert (plain.seed, plain.random_parts, plain.remarks[:-1]) == (None, (), [])
+
+
+def perturbed(store: Store, scores: Mapping[str, float], scorer: str | None, detector: str = "det") -> results.Result:
+    """The result on `set+mulaw`, of trials that are also those of `set`."""
+    facts = {"clean": "set", "perturbation": "mulaw"}
+    cell = put(
+        store, trial_list(list(SCORES)), scores, dataset="set+mulaw", detector=detector, facts=facts, scorer=scorer
+    )
+    return results.evaluate_cell(store, cell)
+
+
+def test_a_perturbed_cell_is_set_against_the_clean_one(tmp_path: Path) -> None:
+    """By the paired difference of the same scorer; of another one, or of none, the reason is told."""
+    store, worse = Store(tmp_path), {name: -score for name, score in SCORES.items()}
+    found = perturbed(store, worse, "a")
+    assert found.degradation is not None
+    assert found.degradation.told == "no difference to set: det has no cell on set"
+    put(store, trial_list(list(SCORES)), SCORES, scorer="a")
+    found = perturbed(store, worse, "a")
+    assert found.eer is not None
+    assert found.degradation is not None
+    assert found.degradation.difference is not None
+    assert found.degradation.difference.value == found.eer - 0.25
+    assert found.degradation.told in found.remarks
+    assert found.degradation.told.startswith("to set +50.00 pp (95 %: ")
+    other = perturbed(store, worse, "b").degradation
+    assert other is not None
+    assert other.told == "no difference to set: the cell on set is of other weights, seeds or another version"
+    put(store, trial_list(list(SCORES)), SCORES, scorer=None, detector="import")
+    told = perturbed(store, worse, None, "import").remarks
+    assert any(one.endswith(", both imported, taken to be the same detector") for one in told)
+
+
+def test_one_seed_under_a_perturbation_is_set_against_that_seed(tmp_path: Path) -> None:
+    """Not against the mean of those that were run on clean audio."""
+    store = Store(tmp_path)
+    worse = {name: -score for name, score in SCORES.items()}
+    cells = {}
+    for seed, scores in ((3, SCORES), (4, worse)):
+        trained_with = {"weights": {"seed": seed}}
+        cells[seed] = put(
+            *(store, trial_list(list(SCORES)), scores),
+            made=trained_with,
+            key=str(seed) * 64,
+            scorer=f"of seed {seed}",
+        )
+    store.resolve_band(cells)
+    found = perturbed(store, SCORES, "of seed 3").degradation
+    assert found is not None
+    assert found.difference is not None
+    assert found.difference.value == 0

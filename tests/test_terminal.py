@@ -19,7 +19,14 @@ from bench.trainings import Training
 from tests.tiny import World, card
 
 DIGEST = "0123456789ab" + 52 * "c"
-NUMBERS: Mapping[str, Any] = {"eer": 0.25, "f1_bonafide": 0.75}
+NUMBERS: Mapping[str, Any] = {
+    "eer": 0.25,
+    "f1_bonafide": 0.75,
+    "frr": 0.25,
+    "far": 0.25,
+    "n_bonafide": 234,
+    "n_spoof": 1000,
+}
 
 
 def result(name: str = "det", **about: Any) -> Result:
@@ -38,7 +45,7 @@ def around(eer: float) -> Uncertainty:
 def several(name: str) -> Result:
     """A detector of three seeds whose backbone was random."""
     made = result(name, weights={"trained": True, "verified": True, "seed": 3, "start": {"backbone": "random"}})
-    members = {3: made, 4: result(metrics={"eer": 0.1, "f1_bonafide": 0.9}), 5: made}
+    members = {3: made, 4: result(metrics={**NUMBERS, "eer": 0.1, "f1_bonafide": 0.9}), 5: made}
     return Result(made.cell, made.metrics, band=bands.band(members), uncertainty=around(0.2))
 
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import hashlib
 import inspect
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ from bench import trials as trial_table
 from bench.cards import DatasetCard
 from bench.corpora.asv import Verification, verification
 from bench.corpora.files import READERS, missing
-from bench.errors import Blocked, CardError, UsageError
+from bench.errors import Blocked, CardError, DataError, UsageError
 from bench.registry import resolve
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class Dataset:
     about: sentences on what the list holds, where its reader tells any; a sample tells what it is from.
     own_files: the user's own list or folder, whose files may change under their names.
     perturbation: of the samples of every trial when it is scored; None for a clean dataset. The files are the same.
-    asv: how the organisers' speaker verification does on it, where its corpus tells; no part of the digest or of a key.
+    verify: reads how the organisers' speaker verification does on it, see `asv`.
     """
 
     card: DatasetCard
@@ -55,7 +56,16 @@ class Dataset:
     about: tuple[str, ...] = ()
     own_files: bool = False
     perturbation: Perturbation | None = None
-    asv: Verification | None = None
+    verify: Callable[[], Verification | None] = lambda: None
+
+    @cached_property
+    def asv(self) -> Verification | None:
+        """How the organisers' speaker verification does on it, where its corpus tells; no part of digest or key.
+
+        Raises:
+            DataError: its score files do not hold what they should.
+        """
+        return self.verify()
 
     @cached_property
     def files(self) -> str | None:
@@ -72,7 +82,10 @@ class Dataset:
         return self.name.replace(f"+{self.perturbation.spec}", "", 1) if self.perturbation else self.name
 
     def facts(self) -> dict[str, Any]:
-        """What a cell's manifest says of the dataset it was scored on; `perturbation` and `clean` where it has one."""
+        """What a cell's manifest says of the dataset it was scored on; `perturbation` and `clean` where it has one.
+
+        Damaged ASV scores, which nothing but the t-DCF needs, are a warning.
+        """
         labels = trial_table.is_bonafide(self.trials)
         facts = {
             "name": self.name,
@@ -91,9 +104,11 @@ class Dataset:
         }
         if self.perturbation is not None:
             facts |= {"perturbation": self.perturbation.spec, "clean": self.clean}
-        elif self.asv is not None:  # it was run on clean audio
-            facts["asv"] = self.asv.facts()
-        return facts
+            return facts
+        try:  # it was run on clean audio
+            return facts | ({"asv": self.asv.facts()} if self.asv else {})
+        except DataError as error:
+            return facts | {"warnings": [*self.warnings, f"no t-DCF: {error.reason()}"]}
 
 
 def load(card: DatasetCard, root: Path, *, make: bool = False) -> Dataset:
@@ -129,8 +144,9 @@ def load(card: DatasetCard, root: Path, *, make: bool = False) -> Dataset:
         ) from None
     mark = READERS[reader]
     about = tuple(mark.about(table, card.arguments)) if mark.about else ()
-    asv = verification(card.reader, root, card.arguments)
-    return Dataset(card, table, trial_table.digest(table), _differences(card, table), about, mark.own_files, asv=asv)
+    verify = partial(verification, card.reader, root, card.arguments)
+    digest, warnings = trial_table.digest(table), _differences(card, table)
+    return Dataset(card, table, digest, warnings, about, mark.own_files, verify=verify)
 
 
 def own_card(name: str, place: Path) -> DatasetCard:

@@ -51,7 +51,10 @@ SCORES = "".join(f"{who} {trial} {score}\n" for who, trial, *_, score in ROWS_20
 
 
 def load(root: Path, name: str) -> corpora.Dataset:
-    return corpora.load(datasets()[name], root)
+    """A dataset whose ASV scores are read."""
+    dataset = corpora.load(datasets()[name], root)
+    assert dataset.asv is None or dataset.asv.files
+    return dataset
 
 
 def lay_2019(lay: Lay, scores: str, split: str = "eval") -> Path:
@@ -218,3 +221,11 @@ class TestOf2021:
         """Targets of other phases do not stand in."""
         with pytest.raises(DataError, match="no target trial"):
             load(lay_2021(lay), "asvspoof2021-la-hidden")
+
+
+def test_damaged_scores_cost_the_tdcf_alone(lay: Lay) -> None:
+    """The dataset is read, and its facts say why there is no t-DCF: nothing else needs these scores."""
+    dataset = corpora.load(datasets()["asvspoof2019-la"], lay_2019(lay, "bonafide target\n"))
+    facts = dataset.facts()
+    assert "asv" not in facts
+    assert facts["warnings"][-1].startswith("no t-DCF: 2 columns instead of 3 (")
