@@ -32,6 +32,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
@@ -57,9 +58,10 @@ tolerance: 0.05 # percentage points of EER
 accepted:
 """
 LINE_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
-MOST_SEEDS = 1_000
+MOST_SEEDS = 64  # of a detector: a file of strangers must not fill the memory
 
 Pattern = Annotated[str, Field(pattern=r"^[^\s,]+$")]
+Pair = tuple[str, str]  # dataset, detector
 
 
 class Accepted(Fields):
@@ -73,7 +75,7 @@ class Accepted(Fields):
     tolerance: float | None = Field(default=None, ge=0, strict=True)
 
     @property
-    def pair(self) -> tuple[str, str]:
+    def pair(self) -> Pair:
         return self.dataset, self.detector
 
 
@@ -107,11 +109,12 @@ class Leaderboard(Fields):
 class AcceptedScores:
     """The scores that were accepted for one cell.
 
-    columns: float64 (N,), finite, in ascending order of trial id; by seed, or one `ALONE`. made_by: what made them, as
-    far as a manifest tells, for the reader.
+    factors: `factors` of the trial list. columns: float64 (N,), finite, in ascending order of trial id; by seed, or one
+    `ALONE`. made_by: what made them, as far as a manifest tells, for the reader.
     """
 
     digest: str
+    factors: str
     columns: Mapping[str, Floats]
     made_by: Mapping[str, Any] = field(default_factory=dict)
 
@@ -133,7 +136,7 @@ def read(file: Path) -> Leaderboard:
         board = Leaderboard.model_validate(raw)
     except ValidationError as error:
         raise card_error(error, file, raw, Leaderboard) from None
-    seen: set[tuple[str, str]] = set()
+    seen: set[Pair] = set()
     for number, entry in enumerate(board.accepted):
         if entry.pair in seen:
             what, line = f"{entry.detector} on {entry.dataset} is accepted twice", ("accepted", number, "detector")
@@ -177,10 +180,21 @@ def scores_file(file: Path, dataset: str, detector: str) -> Path:
     return file.resolve().parent / "reports" / "accepted" / folder_name(dataset) / f"{folder_name(detector)}.parquet"
 
 
+def factors(trials: pd.DataFrame) -> str:
+    """Sha256 (hex) over the lines `trial<TAB>speaker<TAB>attack<LF>` of a list in ascending order of trial.
+
+    The draws of an interval follow from them, and the digest knows nothing of them.
+    """
+    named = trials.reindex(columns=["trial", "speaker", "attack"], fill_value="").astype("str")
+    lines = named["trial"] + "\t" + named["speaker"] + "\t" + named["attack"] + "\n"
+    return hashlib.sha256("".join(lines.tolist()).encode()).hexdigest()
+
+
 def write_scores(place: Path, scores: AcceptedScores) -> None:
     """Deterministic: the same scores give the same bytes with the same pyarrow. float32 where that is exact."""
     made_by = json.dumps(scores.made_by, sort_keys=True)
-    told = {"digest": scores.digest, "sha256": _sha256(scores.columns), "made_by": made_by}
+    sha256 = _sha256(scores.factors, scores.columns)
+    told = {"digest": scores.digest, "factors": scores.factors, "sha256": sha256, "made_by": made_by}
     table = pa.table({name: _compact(values) for name, values in scores.columns.items()}, metadata=told)
 
     def save(part: Path) -> None:
@@ -223,14 +237,15 @@ def read_scores(place: Path, digest: str, trials: int) -> AcceptedScores | None:
                 columns = {name: table[name].to_numpy().astype(np.float64) for name in schema.names}
     except FileNotFoundError:
         return None
-    except (pa.ArrowException, OSError, ValueError) as error:
+    except (pa.ArrowException, OSError, ValueError, RecursionError) as error:
         raise _damaged(f"not readable: {error}", place) from None
-    if told.get(b"sha256") != _sha256(columns).encode():
+    factors = told.get(b"factors", b"").decode(errors="replace")
+    if told.get(b"sha256") != _sha256(factors, columns).encode():
         raise _damaged("not the scores that were written", place)
     broken = sum(int((~np.isfinite(values)).sum()) for values in columns.values())
     if broken:
         raise _damaged(f"{broken:,} scores are not finite", place)
-    return AcceptedScores(digest, columns, made_by if isinstance(made_by, dict) else {})
+    return AcceptedScores(digest, factors, columns, made_by if isinstance(made_by, dict) else {})
 
 
 def trials_of(place: Path) -> int | None:
@@ -249,9 +264,9 @@ def _damaged(what: str, place: Path) -> StoreError:
     )
 
 
-def _sha256(columns: Mapping[str, Floats]) -> str:
-    """Of names and scores: a changed bit of a file, wherever it lies, must not become another score."""
-    hashed = hashlib.sha256()
+def _sha256(factors: str, columns: Mapping[str, Floats]) -> str:
+    """Of what is compared: a changed bit of a file, wherever it lies, must not become another score."""
+    hashed = hashlib.sha256(f"{factors}\n".encode())
     for name, values in columns.items():
         hashed.update(f"{name}\n".encode() + values.tobytes())
     return hashed.hexdigest()

@@ -199,7 +199,8 @@ def check_name(name: str) -> None:
     if RESERVED.fullmatch(name) or not re.fullmatch(NAME, name):
         raise UsageError(
             f"{name!r} cannot be a name",
-            remedy="leave out spaces, commas, `=`, `*`, `?` and brackets; `all` and `NAME:100` mean something else",
+            remedy="leave out spaces, commas, `=`, `*`, `?` and brackets, and keep it below 121 characters; `all` and "
+            "`NAME:100` mean something else",
         )
 
 

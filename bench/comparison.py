@@ -120,7 +120,7 @@ def pairs(found: Sequence[Result], first: str, second: str, lists: TrialLists) -
     Raises:
         UsageError: they have no dataset in common.
     """
-    cells = {(one.cell.dataset, one.cell.detector): one for one in found}
+    cells = {(one.cell.dataset, one.cell.detector): one for one in found if one.cell.status != "blocked"}
     shared = [name for name, detector in cells if detector == first and (name, second) in cells]
     if not shared:
         what = f"{first} and {second} have no dataset in common here"

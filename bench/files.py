@@ -81,7 +81,7 @@ def read_json(place: Path) -> dict[str, Any] | None:
         value = json.loads(place.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         return None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StoreError(f"not readable: {error}", where=place, remedy="delete it and run again") from None
     if not isinstance(value, dict):
         raise StoreError("not a JSON object", where=place, remedy="delete it and run again")

@@ -32,6 +32,9 @@ ELEMENTS = {
     "new": "skipped",
 }
 COUNTED = {"failures": "failure", "errors": "error", "skipped": "skipped"}
+# What GitHub makes a link of without any brackets: an address, `www.`, @somebody, a mail address, #12. A backslash does
+# not stop all of them, an empty comment in their middle does.
+LINKED = re.compile(r"(:(?=//)|www(?=\.)|(?<![A-Za-z0-9])@(?=\w)|@(?=[\w\\-]+\.)|#(?=\d))", re.IGNORECASE)
 STYLES = {"regressed": "red", "not comparable": "red", "invalid": "red", "missing": "red", "improved": "green"}
 
 
@@ -156,7 +159,8 @@ def _named(one: Verdict | Acceptance) -> str:
 
 def _plain(text: str) -> str:
     """A text as Markdown shows it, on one line and in one cell of a table: no link, no emphasis, no HTML."""
-    return re.sub(r"([\\|*_`\[\]~#])", r"\\\1", html.escape(printable(text), quote=False))
+    shown = re.sub(r"([\\|*_`\[\]~#])", r"\\\1", html.escape(printable(text), quote=False))
+    return LINKED.sub(r"\1<!-- -->", shown)
 
 
 def _explained(place: Path, write: Any) -> None:

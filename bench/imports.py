@@ -34,7 +34,6 @@ from bench.workspace import Workspace
 TRIAL_COLUMNS = ("trial", "filename", "file", "file_name", "utterance", "utt", "utt_id", "id", "path")
 SCORE_COLUMNS = ("score", "cm-score", "cm_score", "scores")
 LABEL_COLUMNS = ("label", "key", "cm-label", "cm_label")
-SCALED = "actDCF, Cllr and its own decision follow from that; under a --detector name of no card they are not told"
 REMEDY = "a line is `trial score`, or give columns a header line: trial,score"
 
 
@@ -69,8 +68,10 @@ def import_scores(workspace: Workspace, file: Path, detector: str, dataset_name:
     scored = ~np.isnan(scores)
     if 0 < labels[scored].sum() < scored.sum() and metrics.evaluate(scores[scored], labels[scored])["auc"] < 0.5:
         notes.append("AUC is below 0.5: if higher means more spoof in this file, negate the scores and import again")
-    if detector in workspace.detectors and (form := workspace.detectors[detector].scores):
-        notes.append(f"each score is taken as a {form} value, as the card of {detector} says: {SCALED}")
+    if detector in workspace.detectors:
+        form = workspace.detectors[detector].scores
+        told = f", each score is a {form}" if form else ""
+        notes.append(f"taken as scores of the {detector} of that card: its training data and published numbers{told}")
     return _store(workspace, file, detector, dataset, scores), notes
 
 
@@ -109,7 +110,8 @@ def read_scores(file: Path, dataset: Dataset) -> tuple[np.ndarray, list[str]]:
         raise DataError(
             f"none of its {strangers:,} lines is of a trial of {dataset.name}", where=file, remedy="check the --dataset"
         )
-    note = f"{strangers:,} lines are of no trial of {dataset.name} and were left out"
+    count = "1 line is" if strangers == 1 else f"{strangers:,} lines are"
+    note = f"{count} of no trial of {dataset.name} and left out"
     return scores, [note] if strangers else []
 
 

@@ -18,6 +18,7 @@ from bench import corpora, environment, passes, perturbations, trainings
 from bench.cards import DetectorCard
 from bench.corpora import Dataset
 from bench.errors import BenchError, Blocked, CardError, MissingWeights, StoreError, UsageError
+from bench.families import whole
 from bench.progress import Display
 from bench.scoring import model_version
 from bench.store import Cell, band_cell
@@ -218,12 +219,13 @@ def _outcome(ws: Workspace, pair: Planned, cell: Cell | None) -> Outcome:
 
 def _remember(ws: Workspace, outcomes: Sequence[Outcome]) -> None:
     """Write down what the pairs of a dataset are now resolved to."""
+    here = {outcome.planned.dataset_name for outcome in outcomes if outcome.planned.dataset is not None}
     for cell in cells(outcomes):
         if cell.band:
             ws.store.resolve_band(cell.band)
         elif cell.key:
             ws.store.resolve(cell.dataset, cell.detector, cell.key)
-        else:
+        elif cell.dataset in here or whole(cell.dataset) in ws.datasets:  # no slip of the pen in --data
             ws.store.block(cell.dataset, cell.detector, cell.reason, cell.remedy)
 
 

@@ -119,7 +119,11 @@ class Registry(Generic[C]):
 
     def __getitem__(self, name: str) -> C:
         if name not in self:
-            raise unknown(self.kind.removesuffix("s"), name, self._raw)
+            error = unknown(self.kind.removesuffix("s"), name, self._raw)
+            whole, colon, size = name.rpartition(":")
+            if colon and size.isdecimal() and whole in self:
+                raise UsageError(error.what, remedy=f"a sample of {whole}: name {whole} and --limit {size}")
+            raise error
         return self.cards[name] if name in self._raw else self._build(name)
 
     def __contains__(self, name: object) -> bool:

@@ -14,7 +14,8 @@ alone on differences nobody cares about. Without accepted scores there is no int
     equivalent      within the tolerance
     identical       the same scores
 
-An interval tells what other trials of this kind might have given. It knows nothing of other seeds of a training.
+An interval tells what other trials of this kind might have given. It knows nothing of other seeds of a training. Where
+attacks are drawn, a collapse on a single one is `uncertain`: many draws leave that attack out. The verdict names it.
 """
 
 from __future__ import annotations
@@ -23,7 +24,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
+from bench.errors import StoreError
 from bench.resampling import Unit
+from bench.store import Cell
 from bench.uncertainty import Difference, p_told
 
 Kind = Literal[
@@ -39,6 +42,8 @@ Kind = Literal[
 ]
 WORST_FIRST: tuple[Kind, ...] = get_args(Kind)
 FAILING: frozenset[Kind] = frozenset({"regressed", "not comparable", "invalid", "missing"})
+INVERTED = "above 50 %: the scores may be inverted, higher has to mean more bona fide"
+EER_ALONE = "no accepted scores are here: compared by EER alone"
 PARTS: Mapping[str, str] = {
     "weights": "new weights",
     "precision": "new precision",
@@ -54,7 +59,7 @@ class Verdict:
 
     why: one sentence. accepted, eer: as fractions, None where there is no such number. tolerance: percentage points.
     difference: new minus accepted, None where it was not needed or could not be made; unit: of its interval.
-    notes: what else a reader must know: another key, warnings of the interval.
+    notes: what else a reader must know: where it got worse, another key, warnings of the interval.
     """
 
     dataset: str
@@ -130,6 +135,8 @@ def reason(change: float, tolerance: float, difference: Difference | None, unit:
     moved = f"{abs(change):.4f} pp {'worse' if change > 0 else 'better'}" if change else "the same EER"
     if within:
         return f"{moved}, within the tolerance of {tolerance:g} pp"
+    if change < 0:
+        return f"{moved}, the tolerance is {tolerance:g} pp"
     if difference is None or unit is None:
         return f"{moved}, the tolerance is {tolerance:g} pp; no accepted scores, hence no interval"
     low, high = (100 * end for end in (difference.interval.low, difference.interval.high))
@@ -156,14 +163,40 @@ def changes(same_key: bool, before: Mapping[str, Any], now: Mapping[str, Any]) -
     return list(dict.fromkeys(told)) or ["other key"]
 
 
-def made_by(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What made the scores of a cell, as far as its manifest tells; {} of an import."""
-    detector = manifest.get("detector") or {}
+def made_by(cell: Cell) -> dict[str, Any]:
+    """What made the scores of a cell, as far as its manifest tells; {} of an import. StoreError: it is damaged."""
+    manifest = cell.manifest
     if not manifest.get("scorer"):
         return {}
-    told = {name: detector.get(name) for name in ("model", "arguments", "audio")}
-    weights = (detector.get("weights") or {}).get("sha256")
+    told = {name: manifest["detector"].get(name) for name in ("model", "arguments", "audio")}
+    weights = _part(cell, "weights").get("sha256")
     return {**told, "weights": weights, "precision": manifest.get("precision"), "scorer": manifest["scorer"]}
+
+
+def of_other_seed(cell: Cell) -> bool:
+    """Whether its weights were trained with another seed than its card says. StoreError: the manifest is damaged."""
+    seed = _part(cell, "weights").get("seed")
+    return seed is not None and bool(seed != _part(cell, "recipe").get("seed", seed))
+
+
+def _part(cell: Cell, name: str) -> Mapping[str, Any]:
+    part = cell.manifest["detector"].get(name) or {}
+    if not isinstance(part, dict):
+        what = f"its manifest is damaged: `{name}` of the detector is {type(part).__name__}, no mapping"
+        raise StoreError(what, where=cell.path, remedy="remove this folder and run again")
+    return part
+
+
+def most_risen(factor: str, before: Mapping[str, float], now: Mapping[str, float]) -> list[str]:
+    """`most in attack A17: 2.10 -> 48.30 %`; [] where the EER rose in none, or there is one alone.
+
+    Args:
+        factor: `attack` or `speaker`. before, now: EERs of the same ones, as fractions.
+    """
+    worst = max(now, key=lambda name: now[name] - before[name], default="")
+    if len(now) < 2 or now[worst] <= before[worst]:
+        return []
+    return [f"most in {factor} {worst}: {100 * before[worst]:.2f} -> {100 * now[worst]:.2f} %"]
 
 
 def worst_first(verdicts: Iterable[Verdict]) -> list[Verdict]:

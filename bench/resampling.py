@@ -60,7 +60,7 @@ class Unit:
     def warnings(self) -> list[str]:
         """Why an interval may be narrower than what it should hold; [] where nothing is known against it."""
         told = [
-            f"{_counted(count, factor)} too few to be drawn: the interval says nothing of other {factor}s"
+            f"{count} {factor}s are too few to be drawn: the interval says nothing of other {factor}s"
             for factor, count in self.left_out.items()
         ]
         told += [
@@ -72,10 +72,6 @@ class Unit:
         if alone:
             told.append(f"{' and '.join(alone)} trials are drawn one by one, as if independent: too narrow")
         return told
-
-
-def _counted(count: int, factor: str) -> str:
-    return f"1 {factor} is" if count == 1 else f"{count} {factor}s are"
 
 
 class Resampling:
@@ -103,7 +99,7 @@ class Resampling:
             codes[factor][rows], values = pd.factorize(columns[factor][rows])
             sizes[factor] = len(values)
         self._sizes = {factor: size for factor, size in sizes.items() if size >= FEWEST}
-        few = {factor: size for factor, size in sizes.items() if 0 < size < FEWEST}
+        few = {factor: size for factor, size in sizes.items() if 1 < size < FEWEST}  # one value names nobody
         drawn = {
             side: tuple(factor for factor in self._sizes if side in named[factor]) for side in ("bonafide", "spoof")
         }

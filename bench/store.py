@@ -2,7 +2,7 @@
 
     results/<dataset>/trials-<digest12>.parquet      the trial list without paths: results need no corpus
     results/<dataset>/<detector>/latest.json         what the last run resolved this pair to, or why it was blocked;
-                                                     of several seeds, each of them
+                                                     of several seeds, each of them; and when
     results/<dataset>/<detector>/<key12>/
         cell.json        everything that determined the scores; counts, versions, hardware, timings; written last
         scores.parquet   trial, score, extras..., seconds (duration of the audio), note; rows as in the trial list
@@ -21,6 +21,7 @@ import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
@@ -33,6 +34,7 @@ from bench.files import explained, read_json, read_parquet, write_json, write_pa
 
 Status = Literal["complete", "incomplete", "failed", "running", "blocked"]
 KEY_CHARACTERS = 12  # of a sha256 in a folder name: 2^48 keys a pair
+LATEST = ("key", "reason", "remedy", "written")  # texts in latest.json
 
 
 @dataclass(frozen=True)
@@ -141,7 +143,10 @@ class Store:
         return self._choose(dataset, detector, self.pair(dataset, detector))
 
     def _choose(self, dataset: str, detector: str, cells: Sequence[Cell]) -> Cell | None:
-        latest = read_json(self.pair_folder(dataset, detector) / "latest.json") or {}
+        try:
+            latest = self._latest(dataset, detector)
+        except StoreError as error:
+            return Cell(dataset, detector, "", "failed", None, error.reason(), error.remedy or "")
         members = {entry["seed"]: _member(dataset, detector, entry, cells) for entry in latest.get("band", ())}
         if any(cell.status != "blocked" for cell in members.values()):
             return band_cell(members)
@@ -157,15 +162,43 @@ class Store:
             return Cell(dataset, detector, "", "blocked", None, latest["reason"], latest.get("remedy", ""))
         return ranked[-1] if ranked else None
 
+    def newer(self, cell: Cell) -> Cell | None:
+        """What the last run left of the pair of a current cell, where it is not that cell: blocked, unfinished or lost.
+
+        `current` passes over it for what was finished before: good to show, too old to decide by.
+        """
+        latest, cells = self._latest(cell.dataset, cell.detector), self.pair(cell.dataset, cell.detector)
+        own = {cell.key, *(member.key for member in cell.band.values())}
+        if latest and not cell.band and latest.get("key") not in own:
+            return _member(cell.dataset, cell.detector, latest, cells)
+        # A run that is killed resolves nothing, but leaves what it began.
+        since = max(latest.get("written", ""), str(cell.manifest.get("finished", "")))
+        begun = (one for one in cells if one.key not in own and str(one.manifest.get("started", "")) > since)
+        return next(begun, None)
+
+    def _latest(self, dataset: str, detector: str) -> Mapping[str, Any]:
+        """latest.json of a pair, {} where there is none. Raises StoreError: it is not as it is written below."""
+        place = self.pair_folder(dataset, detector) / "latest.json"
+        latest = read_json(place) or {}
+        band = latest.get("band", [])
+        told = isinstance(band, list) and all(isinstance(one, dict) and type(one.get("seed")) is int for one in band)
+        if not told or any(not isinstance(one.get(name, ""), str) for one in (latest, *band) for name in LATEST):
+            raise StoreError("not what a run resolves a pair to", where=place, remedy="delete it and run again")
+        return latest
+
+    def _remember(self, dataset: str, detector: str, told: Mapping[str, Any]) -> None:
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        write_json(self.pair_folder(dataset, detector) / "latest.json", {**told, "written": now})
+
     def resolve(self, dataset: str, detector: str, key: str) -> None:
         """Remember that this pair is now the cell of this key."""
-        write_json(self.pair_folder(dataset, detector) / "latest.json", {"key": key})
+        self._remember(dataset, detector, {"key": key})
 
     def resolve_band(self, members: Mapping[int, Cell]) -> None:
         """Remember that a pair is now the cells of these seeds, the one of the card's own seed first."""
         first = next(iter(members.values()))
         told = [{"seed": seed, **_resolved(cell)} for seed, cell in members.items()]
-        write_json(self.pair_folder(first.dataset, first.detector) / "latest.json", {**_resolved(first), "band": told})
+        self._remember(first.dataset, first.detector, {**_resolved(first), "band": told})
 
     def refresh(self, cell: Cell, texts: Mapping[str, Any]) -> Cell:
         """Bring what a finished cell says of its card and corpus up to date; its scores stay as they are."""
@@ -176,8 +209,7 @@ class Store:
 
     def block(self, dataset: str, detector: str, reason: str, remedy: str) -> None:
         """Remember why this pair could not run."""
-        latest = {"reason": reason, "remedy": remedy}
-        write_json(self.pair_folder(dataset, detector) / "latest.json", latest)
+        self._remember(dataset, detector, {"reason": reason, "remedy": remedy})
 
     def write_trials(self, dataset: str, digest: str, trials: pd.DataFrame) -> None:
         """Keep a trial list. Its attributes are no part of the digest: the newest ones stay."""
@@ -320,7 +352,9 @@ def _read_cell(folder: Path) -> Cell | None:
         return None
     try:
         dataset, detector, status = manifest["dataset"], manifest["detector"]["name"], manifest["status"]
-        reason, remedy = manifest.get("reason", ""), manifest.get("remedy", "")
+        reason, remedy = str(manifest.get("reason", "")), str(manifest.get("remedy", ""))
+        if not all(isinstance(name, str) for name in (dataset["name"], detector, status, manifest["key"])):
+            raise TypeError("text where a name belongs")
         if status == "running":
             stored = len(set().union(*(part["trial"] for part in _read_parts(folder))))
             reason = f"interrupted or still running: {stored:,} of {dataset['trials']:,} trials are stored"
@@ -330,7 +364,7 @@ def _read_cell(folder: Path) -> Cell | None:
             reason = f"{missing} could not be scored; {manifest['first_failure']}"
             remedy = "mend the files and run again, or accept what is there with --allow-missing"
         return Cell(dataset["name"], detector, manifest["key"], status, folder, reason, remedy, manifest)
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise StoreError(
             f"not a cell of this version: no {error}", where=folder / "cell.json", remedy="move this folder away"
         ) from None

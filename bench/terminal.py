@@ -218,6 +218,8 @@ def print_results(found: Sequence[Result]) -> None:
         status: str = result.cell.status
         if result.metrics is not None:
             status += ", leakage unknown" if result.leakage == "unknown" else f", {result.leakage}"
+        if result.cell.manifest.get("imported"):
+            status += ", imported"
         if why := _why(result):
             status += f" [{below.setdefault(why, len(below) + 1)}]"
         place = places.get((result.cell.dataset, result.cell.detector))
@@ -243,18 +245,18 @@ def print_results(found: Sequence[Result]) -> None:
 def _notes(found: Sequence[Result]) -> Iterator[str]:
     """What the columns mean, and for each trial list what its intervals are of."""
     yield F1_CAPTION
-    lists: dict[tuple[str, str, str], list[str]] = {}
+    lists: dict[tuple[str, str, str], Result] = {}
     for result in found:
         if result.uncertainty is not None:
-            drawn = result.uncertainty.unit
-            lists.setdefault((result.cell.dataset, result.digest[:12], drawn.text), drawn.warnings)
-    if not lists:
-        return
-    yield RANK_CAPTION
-    for (dataset, digest, unit), warnings in lists.items():
-        trials = next(one.trials for one in found if (one.cell.dataset, one.digest[:12]) == (dataset, digest))
-        yield f"{dataset} ({trials:,} trials, {digest}): 95 % intervals over draws of {unit}"
-        yield from (f"  {warning}" for warning in warnings)
+            key = (result.cell.dataset, result.digest[:12], result.uncertainty.unit.text)
+            lists.setdefault(key, result)
+    if lists:
+        yield RANK_CAPTION
+    for (dataset, digest, unit), result in lists.items():
+        assert result.uncertainty is not None
+        yield f"{dataset} ({result.trials:,} trials, {digest}): 95 % intervals over draws of {unit}"
+        about = result.cell.manifest["dataset"].get("about", ())
+        yield from (f"  {told}" for told in (*about, *result.uncertainty.unit.warnings))
 
 
 def _why(result: Result) -> str:

@@ -58,7 +58,7 @@ def load(file: Path) -> dict[str, Any]:
     except OSError as error:
         raise CardError(f"cannot be read: {error.strerror}", where=file) from None
     if not isinstance(raw, dict) or not all(isinstance(key, str) for key in raw):
-        raise CardError("a card is a mapping of field names to values", where=file, line=1)
+        raise CardError("this is no mapping of field names to values", where=file, line=1)
     return raw
 
 

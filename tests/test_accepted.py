@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from bench import accepted
 from bench.accepted import ALONE, Accepted, AcceptedScores
 from bench.errors import CardError, StoreError, UsageError
+from bench.trials import BONAFIDE, SPOOF, validate
 
 A, B, C = ("a" * 64, "b" * 64, "c" * 64)
 HEAD = f"accepted:\n  - detector: x\n    dataset: d\n    digest: {A}\n    key: {B}\n    eer: 5.0\n"
@@ -241,7 +243,7 @@ class TestRewriting:
 
 def scores_of(*columns: np.ndarray, digest: str = A) -> AcceptedScores:
     names = [ALONE] if len(columns) == 1 else map(str, range(len(columns)))
-    return AcceptedScores(digest, dict(zip(names, columns, strict=True)), {"weights": "w"})
+    return AcceptedScores(digest, C, dict(zip(names, columns, strict=True)), {"weights": "w"})
 
 
 class TestScores:
@@ -259,7 +261,8 @@ class TestScores:
         accepted.write_scores(place, scores_of(scores, -scores))
         found = accepted.read_scores(place, A, len(values))
         assert found is not None
-        assert (found.digest, found.made_by, list(found.columns)) == (A, {"weights": "w"}, ["0", "1"])
+        assert (found.digest, found.factors, found.made_by) == (A, C, {"weights": "w"})
+        assert list(found.columns) == ["0", "1"]
         assert found.columns["0"].tobytes() == scores.tobytes()
         assert found.columns["1"].tobytes() == (-scores).tobytes()
 
@@ -272,6 +275,16 @@ class TestScores:
         first, second = (place.read_bytes() for place in places)
         assert first == second
         assert len(first) < 130_000
+
+    def test_what_a_list_calls_its_speakers_and_attacks(self) -> None:
+        """Sha256 over lines of trial, speaker and attack, in the order of the table."""
+        trials = validate(
+            pd.DataFrame({"trial": ["a", "b"], "label": [BONAFIDE, SPOOF], "speaker": ["s", ""], "attack": ["", "A1"]}),
+            "list",
+        )
+        expected = hashlib.sha256(b"a\ts\t\nb\t\tA1\n").hexdigest()
+        assert accepted.factors(trials) == accepted.factors(trials.assign(codec="x")) == expected
+        assert accepted.factors(trials.drop(columns="speaker")) == accepted.factors(trials.assign(speaker=""))
 
     def test_none_are_kept(self, tmp_path: Path) -> None:
         """That is no error: the EER alone is compared."""
@@ -290,7 +303,7 @@ class TestScores:
             (scores_of(np.ones(3), digest=B), "they are of another trial list than the entry"),
             (scores_of(np.ones(4)), "4 scores for 3 trials"),
             (scores_of(np.array([1, np.nan, np.inf])), "2 scores are not finite"),
-            (AcceptedScores(A, {}), "0 scores for 3 trials"),
+            (AcceptedScores(A, C, {}), "0 scores for 3 trials"),
         ],
     )
     def test_others_are_refused(self, tmp_path: Path, scores: AcceptedScores, what: str) -> None:
@@ -317,9 +330,10 @@ class TestScores:
         [
             ([("0", [1.0]), ("0", [1.0])], {}, "not one column of numbers a seed"),
             ([("score", ["x"])], {}, "not one column of numbers a seed"),
-            ([(str(n), [1.0]) for n in range(1001)], {}, "not one column of numbers a seed"),
+            ([(str(n), [1.0]) for n in range(65)], {}, "not one column of numbers a seed"),
             ([("score", [1.0])], {"sha256": B}, "not the scores that were written"),
             ([("score", [1.0])], {"made_by": "{"}, "not readable: Expecting property name"),
+            ([("score", [1.0])], {"made_by": "[" * 100_000}, "not readable: maximum recursion depth exceeded"),
             ([("score", [1.0])], {"digest": B}, "they are of another trial list than the entry"),
         ],
     )
@@ -334,6 +348,15 @@ class TestScores:
         with pytest.raises(StoreError) as error:
             accepted.read_scores(place, A, 1)
         assert error.value.what.startswith(f"the accepted scores cannot be used: {what}")
+
+    def test_columns_are_counted_before_they_are_read(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A file of 65 columns is refused by its head: constant ones of a long list would fill the memory."""
+        place = tmp_path / "det.parquet"
+        table = pa.table({str(n): [1.0] for n in range(65)})
+        pq.write_table(table.replace_schema_metadata({"digest": A}), place)
+        monkeypatch.delattr(pq.ParquetFile, "read")
+        with pytest.raises(StoreError, match="not one column of numbers a seed"):
+            accepted.read_scores(place, A, 1)
 
     def test_a_changed_byte_is_never_another_score(self, tmp_path: Path) -> None:
         """Wherever a bit flips, the file is refused or gives the same scores."""

@@ -185,6 +185,14 @@ def test_names_that_cannot_be_meant(detectors: str, datasets: str, told: str, el
     assert not list(elsewhere.iterdir())
 
 
+def test_a_mistaken_place_leaves_nothing_behind(tmp_path: Path) -> None:
+    """A folder that is no corpus blocks that run; no cell of its name stays in the results."""
+    (tmp_path / "empty").mkdir()
+    ran = run("-d", "random", "-s", "slip", "--data", f"slip={tmp_path / 'empty'}")
+    assert (ran.exit_code, "random on slip: blocked: " in ran.stdout) == (1, True), ran.output
+    assert "there are no results here yet" in bench("show").stdout
+
+
 def test_named_and_blocked(world: World) -> None:
     """What was asked for by name and is not here: exit 1 with reason and remedy, and no claim that it was done."""
     dataset = run("-d", "random", "-s", "itw")

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from bench import accepted, cli, imports
+from bench.store import Store
 from bench.trials import BONAFIDE, SPOOF
 from bench.workspace import Options, Workspace
 from tests.tiny import World
@@ -52,13 +53,23 @@ def verdicts(*arguments: object, code: int) -> dict[str, str]:
     return {one["detector"]: one["verdict"] for one in found["verdicts"]}
 
 
-@pytest.fixture
-def ours(elsewhere: Path) -> None:
-    """One detector, scored and accepted."""
-    put(SCORES)
-    done = bench("check", "--accept")
+@pytest.fixture(scope="module")
+def scored_and_accepted(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one detector, scored and accepted."""
+    with pytest.MonkeyPatch.context() as patch:
+        place = tmp_path_factory.mktemp("accepted")
+        patch.chdir(place)
+        put(SCORES)
+        done = bench("check", "--accept", "--leaderboard", "leaderboard.yml", "--results", "results")
     assert done.exit_code == 0, done.output
     assert done.stdout.endswith("ours on calls: new: 6.4000 %\naccepted 1 of 1 in leaderboard.yml\n")
+    return place
+
+
+@pytest.fixture
+def ours(elsewhere: Path, scored_and_accepted: Path) -> None:
+    """One detector, scored and accepted."""
+    shutil.copytree(scored_and_accepted, elsewhere, dirs_exist_ok=True)
 
 
 @pytest.mark.usefixtures("ours")
@@ -114,6 +125,21 @@ class TestVerdicts:
         (kept,) = Path("reports").rglob("*.parquet")
         kept.write_bytes(b"")
         assert verdicts(code=1) == {"ours": "invalid"}
+
+    def test_a_last_run_that_was_blocked(self) -> None:
+        """The accepted scores are still stored, and the check fails."""
+        Store(Path("results")).block("calls", "ours", "no weights", "fetch them")
+        checked = bench("check")
+        assert checked.exit_code == 1
+        assert "the last run could not score it: no weights; what is stored is older" in checked.stdout
+        assert bench("show").exit_code == 0
+
+    def test_a_damaged_latest_json(self) -> None:
+        """Invalid, and `bench show` goes on."""
+        Path("results/calls/ours/latest.json").write_text("{")
+        assert verdicts(code=1) == {"ours": "invalid"}
+        shown = bench("show")
+        assert (shown.exit_code, "failed" in shown.stdout) == (0, True), shown.output
 
     def test_accepting_what_is_there(self) -> None:
         """The file changes in its scalars alone, and the next check finds what was accepted."""

@@ -11,12 +11,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bench import accepted
+from bench import accepted, gate, metrics, scored
 from bench.accepted import ALONE, AcceptedScores
 from bench.errors import UsageError
 from bench.files import write_json
 from bench.gate import Acceptance, Gate
 from bench.regression import Verdict
+from bench.scored import Scored, TrialLists
 from bench.store import Cell, CellWriter, Store
 from bench.trials import BONAFIDE, SPOOF, digest, validate
 from tests.tiny import files_below
@@ -27,10 +28,13 @@ GOOD = np.concatenate((np.linspace(0, 4, COUNT), np.linspace(-3, 1, COUNT)))  # 
 WEIGHTS = {"sha256": "w"}
 
 
-def trial_list(count: int = COUNT, ids: str = "t") -> pd.DataFrame:
+def trial_list(count: int = COUNT, **columns: Any) -> pd.DataFrame:
     """So many trials of each class; the order of the rows is not that of the ids."""
     labels = [BONAFIDE] * count + [SPOOF] * count
-    return validate(pd.DataFrame({"trial": [f"{ids}{n}" for n in range(2 * count)], "label": labels}), "list")
+    return validate(pd.DataFrame({"trial": [f"t{n}" for n in range(2 * count)], "label": labels, **columns}), "list")
+
+
+NAMED = accepted.factors(trial_list())
 
 
 class Place:
@@ -129,6 +133,7 @@ class TestVerdicts:
         """Higher = more spoof: regressed."""
         place.cell(-GOOD)
         assert (place.verdict().kind, place.verdict().eer) == ("regressed", 0.875)
+        assert place.verdict().notes[0] == "above 50 %: the scores may be inverted, higher has to mean more bona fide"
 
     def test_noise_on_a_small_list(self, place: Place) -> None:
         """Worse than the tolerance while the interval holds zero: uncertain, and no failure."""
@@ -210,6 +215,51 @@ class TestVerdicts:
         place.cell(2 * GOOD, card={"weights": {"sha256": "v"}}, scorer="t")
         assert (place.verdict().kind, place.verdict().notes) == ("equivalent", ("new weights",))
 
+    def test_no_draws_for_what_cannot_fail(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """An interval is drawn only for what is worse than the tolerance."""
+        monkeypatch.setattr(gate, "replicate", None)
+        for scores, kind in ((GOOD, "identical"), (2 * GOOD, "equivalent"), (moved(-0.5), "improved")):
+            place.cell(scores)
+            assert (place.verdict().kind, place.verdict().difference) == (kind, None)
+        assert place.verdict().told == "6.0000 pp better, the tolerance is 0.05 pp; other key"
+
+    def test_where_it_got_worse(self, tmp_path: Path) -> None:
+        """A collapse on one attack is uncertain, as many draws leave it out: its name and its EERs are told first."""
+        place, number = Place(tmp_path), np.arange(COUNT)
+        spoof = np.arange(2 * COUNT) >= COUNT
+        attacks = ["-"] * COUNT + [f"A{n % 10}" for n in number]  # what it holds for bona fide is not looked at
+        speakers = [f"S{n // 20}" for n in number] * 2
+        trials = trial_list(attack=attacks, speaker=speakers)
+        place.cell(GOOD, trials=trials)
+        place.accept()
+        collapsed = GOOD + 9 * (spoof & (np.array(attacks) == "A7"))
+        place.cell(collapsed, trials=trials)
+        found = place.verdict()
+        old, new = (
+            metrics.eer(np.r_[scores[:COUNT], scores[COUNT:][number % 10 == 7]], [1] * COUNT + [0] * 20).eer
+            for scores in (GOOD, collapsed)
+        )
+        assert (found.kind, found.fails) == ("uncertain", False)
+        assert new == 1
+        assert found.notes[0] == f"most in attack A7: {100 * old:.2f} -> 100.00 %"
+        assert found.notes[1].startswith("most in speaker S")
+        place.cell(GOOD - (2 + 9 * (np.array(speakers) == "S4")) * ~spoof, trials=trials)
+        found = place.verdict()
+        assert (found.kind, found.notes[1]) == ("regressed", "most in speaker S4: 0.00 -> 100.00 %")
+        place.store.write_trials("set", digest(trials), trial_list(attack=attacks))
+        notes = place.verdict().notes
+        assert notes[0].startswith("most in attack A")
+        assert not any("in speaker" in note for note in notes), "they are not drawn"
+
+    def test_a_list_with_other_names(self, place: Place) -> None:
+        """Speakers and attacks are no part of the digest, yet the draws follow from them: told until accepted anew."""
+        renamed = trial_list(attack=[""] * COUNT + ["A1"] * COUNT)
+        place.store.write_trials("set", digest(renamed), renamed)
+        told = "speakers or attacks of the list are named otherwise than when it was accepted"
+        assert (place.verdict().kind, place.verdict().notes) == ("identical", (told,))
+        assert place.accept()[0].told == "unchanged: 12.5000 %"
+        assert place.verdict().notes == ()
+
     def test_several_seeds(self, tmp_path: Path) -> None:
         """The mean of the seeds counts, on both sides, and another number of seeds is told."""
         place = Place(tmp_path)
@@ -226,6 +276,61 @@ class TestVerdicts:
         found = place.verdict()
         assert found.kind == "improved"
         assert found.notes[:2] == ("other key", "the mean of 1 seed, accepted was that of 2")
+
+    def test_seeds_of_an_accepted_number_alone(self, tmp_path: Path) -> None:
+        """Without accepted scores nobody knows of how many seeds it is the mean: told where there may be several."""
+        place, told = Place(tmp_path), "how many seeds the accepted mean is of is not known"
+        recipe = {"recipe": {"seed": 3}}
+        place.cell(GOOD, card={**recipe, "weights": {"sha256": "w", "seed": 3}})
+        place.accept()
+        place.scores.unlink()
+        alone = "no accepted scores are here: compared by EER alone"
+        assert place.verdict().notes == (alone,)
+        place.cell(GOOD, card={**recipe, "weights": {"sha256": "w", "seed": 4}})
+        assert place.verdict().notes == ("other key", told, alone)
+        place.band(GOOD, GOOD)
+        assert place.verdict().notes == ("other key", told, alone)
+
+
+class TestOlderCells:
+    """What is stored of a pair may be older than its last run: good to look at, nothing to pass a check with."""
+
+    def test_blocked_by_the_last_run(self, place: Place) -> None:
+        """Missing, with the reason, though its older scores are the accepted ones; and nothing to accept."""
+        place.store.block("set", "det", "no weights", "fetch them")
+        found = place.verdict()
+        why = "the last run could not score it: no weights; what is stored is older"
+        assert (found.kind, found.fails, found.why, found.remedy) == ("missing", True, why, "fetch them")
+        assert place.accept() == [Acceptance("set", "det", False, why)]
+        place.store.block("set", "det", "no weights", "")
+        assert place.verdict().remedy == "score it: `bench run -d det -s set`"
+
+    @pytest.mark.parametrize("status", ["running", "failed", "complete"])
+    def test_a_newer_cell_that_no_run_ended(self, place: Place, status: str) -> None:
+        """Invalid, with what became of the newer one."""
+        cell = place.cell(GOOD)
+        assert cell.path is not None
+        reason = {"failed": "no memory", "complete": ""}.get(status, "")
+        about = {**cell.manifest, "key": "f" * 64, "status": status, "reason": reason}
+        newer = cell.path.with_name("f" * 12) / "cell.json"
+        write_json(newer, {**about, "started": "2000-01-01T00:00:00+00:00"})
+        assert place.verdict().kind == "identical", "the last run came after it"
+        write_json(newer, {**about, "started": "9999-01-01T00:00:00+00:00"})
+        told = {"failed": "no memory", "complete": "its run was interrupted"}.get(
+            status, "interrupted or still running"
+        )
+        found = place.verdict()
+        assert (found.kind, found.fails) == ("invalid", True)
+        assert found.why.startswith(f"a newer cell of it is {status}: {told}")
+        assert found.why.endswith("; what was finished before is older")
+        assert found.remedy
+
+    def test_nobody_asked_for_it(self, place: Place) -> None:
+        """What is not accepted is new, and the reason says that it could not be accepted."""
+        place.cell(GOOD, "other")
+        place.store.block("set", "other", "no weights", "fetch them")
+        _, found = sorted(place.check(), key=lambda one: one.detector)
+        assert (found.kind, found.why.startswith("the last run could not score it")) == ("new", True)
 
 
 class TestInvalid:
@@ -279,6 +384,25 @@ class TestInvalid:
         assert str(cell.path) in damaged.why
         assert damaged.remedy
 
+    def test_a_damaged_latest_json(self, place: Place) -> None:
+        """What the last run resolved a pair to cannot be told: invalid, and the other pairs are checked."""
+        place.cell(GOOD, "other")
+        (place.store.pair_folder("set", "det") / "latest.json").write_text('{"band": [{"key": "x"}]}')
+        damaged, other = place.check()
+        assert (damaged.kind, other.kind) == ("invalid", "new")
+        assert damaged.why.startswith("failed: not what a run resolves a pair to")
+        assert damaged.remedy == "delete it and run again"
+
+    @pytest.mark.parametrize("card", [{"weights": "abc"}, {"weights": [1]}])
+    def test_a_manifest_of_other_types(self, place: Place, card: Mapping[str, Any]) -> None:
+        """Weights that are no mapping are the verdict of their own cell, and it is not accepted."""
+        place.cell(GOOD, "other")
+        place.cell(GOOD, card=card)
+        damaged, other = place.check()
+        assert (damaged.kind, other.kind) == ("invalid", "new")
+        assert damaged.why.startswith("its manifest is damaged: `weights` of the detector is ")
+        assert [one.done for one in place.accept()] == [False, True]
+
     def test_a_manifest_without_a_trial_list(self, place: Place) -> None:
         """What was measured cannot be told: invalid."""
         cell = place.cell(GOOD)
@@ -308,10 +432,10 @@ class TestInvalid:
     @pytest.mark.parametrize(
         ("scores", "told"),
         [
-            (AcceptedScores("0" * 64, {ALONE: GOOD}), "they are of another trial list than the entry"),
-            (AcceptedScores(digest(trial_list()), {ALONE: GOOD[1:]}), "399 scores for 400 trials"),
-            (AcceptedScores(digest(trial_list()), {ALONE: NOISE * np.nan}), "400 scores are not finite"),
-            (AcceptedScores(digest(trial_list()), {ALONE: NOISE}), "leaderboard.yml says 12.5000 %"),
+            (AcceptedScores("0" * 64, NAMED, {ALONE: GOOD}), "they are of another trial list than the entry"),
+            (AcceptedScores(digest(trial_list()), NAMED, {ALONE: GOOD[1:]}), "399 scores for 400 trials"),
+            (AcceptedScores(digest(trial_list()), NAMED, {ALONE: NOISE * np.nan}), "400 scores are not finite"),
+            (AcceptedScores(digest(trial_list()), NAMED, {ALONE: NOISE}), "leaderboard.yml says 12.5000 %"),
             (None, "not readable"),
         ],
     )
@@ -343,6 +467,28 @@ class TestAccepting:
         assert [file.stem for file in before if before[file] != after[file]] == ["other"]
         assert place.file.read_text() != text
         assert [one.kind for one in place.check()] == ["identical", "identical"]
+
+    def test_every_cell_is_measured_once(self, place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+        """What the check has read is what is accepted."""
+        place.cell(moved(1.0))
+        place.cell(GOOD, "other")
+        real, read = scored.load, list[str]()
+
+        def load(cell: Cell, lists: TrialLists) -> Scored:
+            read.append(cell.detector)
+            return real(cell, lists)
+
+        monkeypatch.setattr(scored, "load", load)
+        assert [one.done for one in place.accept()] == [True, True]
+        assert sorted(read) == ["det", "other"]
+
+    def test_more_seeds_than_are_kept(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Not accepted: what is written must be what can be read."""
+        place = Place(tmp_path)
+        monkeypatch.setattr(gate, "MOST_SEEDS", 1)
+        place.band(GOOD, moved(1.0))
+        told = "the scores of 1 seeds are kept at most, these are 2"
+        assert place.accept() == [Acceptance("set", "det", False, told)]
 
     def test_a_new_trial_list_is_accepted(self, place: Place) -> None:
         """Digest, key, EER and scores are those of the new list."""
@@ -436,12 +582,14 @@ class TestBoards:
             ("probes", {"set probe-own": "identical", "set probe-silence": "identical"}),
             (
                 "all",
-                dict.fromkeys(["itw det", "set det", "set other", "set probe-own", "set probe-silence"], "identical"),
+                dict.fromkeys(
+                    ["itw det", "set det", "set other", "set probe-own", "set probe-silence", "set:9 det"], "identical"
+                ),
             ),
         ],
     )
     def test_a_board_limits_to_its_cells(self, board: Place, name: str, pairs: Mapping[str, str]) -> None:
-        """As `bench run` reads it: `all` is what is listed, and imports; a pair named without globs must be there."""
+        """As `bench run` reads it: `all` is what is listed, and accepted names on no card; a name must be there."""
         assert {f"{one.dataset} {one.detector}": one.kind for one in board.check(board=name)} == pairs
 
     def test_names_choose_further(self, board: Place) -> None:

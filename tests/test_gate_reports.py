@@ -99,6 +99,26 @@ def test_markdown() -> None:
     assert r"x\|y\\n\\x1b\[31m&lt;b&gt;&amp;\\u202e\*\_\`\]\]&gt;\\ud800" in shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("see https://x.org", "see https:<!-- -->//x.org"),
+        ("ftp://x", "ftp:<!-- -->//x"),
+        ("www.x.org WWW.x.org", "www<!-- -->.x.org WWW<!-- -->.x.org"),
+        ("@who (@who) \\_@who", "@<!-- -->who (@<!-- -->who) \\\\\\_@<!-- -->who"),
+        ("mailto:a@b_c.de", "mailto:a@<!-- -->b\\_c.de"),
+        ("itw+reverb@0.6s", "itw+reverb@<!-- -->0.6s"),
+        ("a/b#12", "a/b\\#<!-- -->12"),
+        ("itw+mp3@64k, 3:1, 2 // 3", "itw+mp3@64k, 3:1, 2 // 3"),
+    ],
+)
+def test_markdown_makes_no_link_of_a_bare_address(text: str, shown: str) -> None:
+    """GitHub links addresses, people, mails and issues without any brackets: an empty comment parts them."""
+    table = gate_reports.markdown([Verdict("d", text, "invalid", "why", "do")])
+    assert f"| **invalid** | {shown} | d |" in table
+    assert f"\n- {shown} on d: do\n" in table
+
+
 def test_markdown_is_appended(tmp_path: Path) -> None:
     """A summary that other steps began keeps what it has, and a blank line parts the two."""
     place = tmp_path / "new" / "summary.md"

@@ -172,7 +172,7 @@ def test_lines_of_other_trials_are_noted(tmp_path: Path) -> None:
     file = tmp_path / "scores"
     file.write_text(PLAIN + "LA_E_4 0\nLA_E_5 0\n")
     scores, notes = imports.read_scores(file, LA)
-    assert (scores.tolist(), notes) == (EXPECTED, ["2 lines are of no trial of d and were left out"])
+    assert (scores.tolist(), notes) == (EXPECTED, ["2 lines are of no trial of d and left out"])
 
 
 # --- what is stored ---------------------------------------------------------------------------------------------------

@@ -1006,3 +1006,12 @@ def test_a_glob_begins_no_training_unasked() -> None:
     retrained = DETECTORS.select(["aasist*-retrained"])
     assert retrained == {"aasist-l-retrained": False, "aasist-retrained": False}
     assert DETECTORS.select(["aasist-retrained"]) == {"aasist-retrained": True}
+
+
+def test_a_sample_is_no_name_of_a_card() -> None:
+    """`itw:40` is how outputs call a sample; asked for by that name, it tells how to get it."""
+    with pytest.raises(UsageError) as error:
+        registry.datasets()["itw:40"]
+    assert error.value.remedy == "a sample of itw: name itw and --limit 40"
+    with pytest.raises(UsageError, match="no dataset is called 'iwt:40'"):
+        registry.datasets()["iwt:40"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,15 +10,22 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import regression
+from bench.errors import StoreError
 from bench.regression import Kind, Verdict
 from bench.resampling import Unit
+from bench.store import Cell
 from bench.uncertainty import Difference, Interval
 
 CLEAR = Difference(0.01, Interval(0.004, 0.02), 0.012)
 UNCLEAR = Difference(0.01, Interval(-0.001, 0.02), 0.3)
-BETTER = Difference(-0.01, Interval(-0.02, -0.004), 0.002)
 TRIALS = Unit((), (), {}, {})
 MADE = {"model": "m:M", "arguments": {}, "audio": {"rate": 16000}, "weights": "w", "precision": "fp32", "scorer": "s"}
+
+
+def cell(detector: dict[str, Any], **manifest: Any) -> Cell:
+    """A complete cell in the folder `det`."""
+    about = {"scorer": "s", **manifest, "detector": detector}
+    return Cell("set", "det", "k", "complete", Path("det"), manifest=about)
 
 
 @pytest.mark.parametrize(
@@ -25,13 +33,12 @@ MADE = {"model": "m:M", "arguments": {}, "audio": {"rate": 16000}, "weights": "w
     [
         (0.0, None, "equivalent"),
         (0.05, None, "equivalent"),
-        (-0.05, CLEAR, "equivalent"),
+        (-0.05, None, "equivalent"),
         (0.050000001, None, "regressed"),
         (1.0, CLEAR, "regressed"),
         (1.0, UNCLEAR, "uncertain"),
         (-0.050000001, None, "improved"),
-        (-1.0, BETTER, "improved"),
-        (-1.0, UNCLEAR, "improved"),
+        (-1.0, None, "improved"),
     ],
 )
 def test_the_verdict(change: float, difference: Difference | None, kind: Kind) -> None:
@@ -54,6 +61,7 @@ def test_exactly_the_tolerance_is_within_it(accepted: int, steps: int) -> None:
         (0.02, None, "0.0200 pp worse, within the tolerance of 0.05 pp"),
         (-0.02, None, "0.0200 pp better, within the tolerance of 0.05 pp"),
         (1.0, None, "1.0000 pp worse, the tolerance is 0.05 pp; no accepted scores, hence no interval"),
+        (-1.0, None, "1.0000 pp better, the tolerance is 0.05 pp"),
         (
             1.0,
             CLEAR,
@@ -96,9 +104,51 @@ def test_what_is_new_in_a_detector(before: dict[str, Any], now: dict[str, Any], 
 def test_what_made_scores_is_read_off_the_manifest() -> None:
     """Architecture, arguments, audio recipe, weights, precision and scorer; nothing of an import."""
     detector = {"name": "d", "model": "m:M", "arguments": {}, "audio": {"rate": 16000}, "weights": {"sha256": "w"}}
-    assert regression.made_by({"scorer": "s", "precision": "fp32", "detector": detector}) == MADE
-    assert regression.made_by({"scorer": "s", "detector": {**detector, "weights": None}})["weights"] is None
-    assert regression.made_by({"scorer": None, "detector": detector}) == {}
+    assert regression.made_by(cell(detector, precision="fp32")) == MADE
+    assert regression.made_by(cell({**detector, "weights": None}))["weights"] is None
+    assert regression.made_by(cell(detector, scorer=None)) == {}
+
+
+@pytest.mark.parametrize("part", ["weights", "recipe"])
+@pytest.mark.parametrize("value", ["abc", 1, [1]])
+def test_a_manifest_of_other_types(part: str, value: Any) -> None:
+    """What is no mapping is told with its place, not read."""
+    with pytest.raises(StoreError) as error:
+        regression.of_other_seed(cell({"name": "d", "weights": {"seed": 3}, part: value}))
+    assert (
+        error.value.what == f"its manifest is damaged: `{part}` of the detector is {type(value).__name__}, no mapping"
+    )
+    assert (error.value.where, error.value.remedy) == ("det", "remove this folder and run again")
+
+
+@pytest.mark.parametrize(
+    ("weights", "recipe", "other"),
+    [
+        (None, {"seed": 3}, False),
+        ({"sha256": "w"}, {"seed": 3}, False),
+        ({"seed": 3}, {"seed": 3}, False),
+        ({"seed": 4}, {"seed": 3}, True),
+        ({"seed": 4}, None, False),
+    ],
+)
+def test_a_seed_that_is_not_the_cards(weights: Any, recipe: Any, other: bool) -> None:
+    """Weights trained here say their seed; the recipe that they were trained by says its own."""
+    assert regression.of_other_seed(cell({"name": "d", "weights": weights, "recipe": recipe})) == other
+
+
+@pytest.mark.parametrize(
+    ("before", "now", "told"),
+    [
+        ({"A1": 0.02, "A17": 0.021, "A2": 0.5}, {"A1": 0.03, "A17": 0.483, "A2": 0.5}, ["A17: 2.10 -> 48.30 %"]),
+        ({"A1": 0.1, "A2": 0.2}, {"A1": 0.2, "A2": 0.3}, ["A1: 10.00 -> 20.00 %"]),
+        ({"A1": 0.1, "A2": 0.2}, {"A1": 0.1, "A2": 0.1}, []),
+        ({"A1": 0.1}, {"A1": 0.9}, []),
+        ({}, {}, []),
+    ],
+)
+def test_where_it_got_worse(before: dict[str, float], now: dict[str, float], told: list[str]) -> None:
+    """The attack whose EER rose by the largest difference, in percent; none where none rose, or only one is known."""
+    assert regression.most_risen("attack", before, now) == [f"most in attack {one}" for one in told]
 
 
 def test_the_worst_is_first() -> None:

@@ -535,6 +535,90 @@ def test_a_blocked_pair_shows_only_while_nothing_of_it_is_finished(tmp_path: Pat
     assert [cell.status for cell in store.cells()] == ["complete", "failed"]
 
 
+def test_what_the_last_run_left_instead_of_the_current_cell(tmp_path: Path) -> None:
+    """Blocked, lost or damaged where latest.json names it; nothing where the current cell is what it names."""
+    store = Store(tmp_path)
+    old = finished(store, key="a" * 64)
+    assert store.newer(old) is None, "no run has resolved anything"
+    store.resolve("set", "det", old.key)
+    assert store.newer(old) is None
+    store.block("set", "det", "no weights", "fetch them")
+    (current,) = store.current()
+    blocked = store.newer(current)
+    assert blocked is not None
+    assert (current.key, blocked.status, blocked.reason, blocked.remedy) == (
+        *(old.key, "blocked"),
+        *("no weights", "fetch them"),
+    )
+    store.resolve("set", "det", "b" * 64)
+    lost = store.newer(old)
+    assert lost is not None
+    assert (lost.status, lost.reason) == ("blocked", "its cell is not here any more")
+    put_json(store, "det", "b" * 64, dataset="damaged")
+    damaged = store.newer(old)
+    assert damaged is not None
+    assert (damaged.status, damaged.reason.startswith("not a cell of this version")) == ("failed", True)
+
+
+@pytest.mark.parametrize("status", ["running", "failed", "complete"])
+def test_what_a_killed_run_began(tmp_path: Path, status: str) -> None:
+    """Whatever was begun after the last run resolved the pair; what was begun before is what it passed over."""
+    store = Store(tmp_path)
+    first, second = (finished(store, key=digit * 64) for digit in "01")
+    for band in ({}, {3: first, 4: second}):
+        if band:
+            store.resolve_band(band)
+        else:
+            store.resolve("set", "det", first.key)
+        (current,) = store.current()
+        put_json(store, "det", "c" * 64, status=status, started="2000-01-01T00:00:00+00:00")
+        assert store.newer(current) is None
+        put_json(store, "det", "c" * 64, status=status, started="9999-01-01T00:00:00+00:00")
+        begun = store.newer(current)
+        assert begun is not None
+        assert (begun.key, begun.status) == ("c" * 64, status)
+    put_json(store, "det", second.key, status="failed", started="9999-01-01T00:00:00+00:00")
+    shutil.rmtree(store.cell_folder("set", "det", "c" * 64))
+    assert store.newer(store.current()[0]) is None, "a seed of its own"
+
+
+@pytest.mark.parametrize("value", [5, None, [1], {"a": 1}])
+@pytest.mark.parametrize("place", ["key", "status", "dataset", "detector"])
+def test_a_manifest_whose_names_are_none(tmp_path: Path, place: str, value: Any) -> None:
+    """A number or a list where a name belongs is a failed cell of its own pair."""
+    store = Store(tmp_path)
+    finished(store, detector="other")
+    about = {**manifest(), "status": "complete"}
+    about[place] = {**about[place], "name": value} if place in ("dataset", "detector") else value
+    write_json(store.cell_folder("set", "det", KEY) / "cell.json", about)
+    damaged, other = store.current()
+    assert (damaged.detector, damaged.status, other.status) == ("det", "failed", "complete")
+    assert damaged.reason.startswith("not a cell of this version: no text where a name belongs")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", '{"key": 1}', '{"reason": [], "remedy": ""}', '{"written": 0}', "[" * 100_000),
+        *('{"band": 1}', '{"band": [1]}', '{"band": [{"key": "a"}]}', '{"band": [{"seed": "3"}]}'),
+        *('{"band": [{"seed": [3]}]}', '{"band": [{"seed": 3, "key": null}]}'),
+    ],
+)
+def test_a_damaged_latest_json_is_told_for_its_own_pair(tmp_path: Path, content: str) -> None:
+    """A failed cell with the place and the remedy; the others are there."""
+    store = Store(tmp_path)
+    finished(store)
+    finished(store, detector="other")
+    place = store.pair_folder("set", "det") / "latest.json"
+    place.write_text(content)
+    damaged, other = store.current()
+    assert (damaged.detector, damaged.status, damaged.remedy) == ("det", "failed", "delete it and run again")
+    assert str(place) in damaged.reason
+    assert (other.detector, other.status) == ("other", "complete")
+    place.unlink()
+    assert [cell.status for cell in store.current()] == ["complete", "complete"]
+
+
 def test_a_pair_may_be_the_cells_of_several_seeds(tmp_path: Path) -> None:
     """The first of them stands for all; a blocked one keeps its reason; one that is gone or damaged is told as such."""
     store = Store(tmp_path)

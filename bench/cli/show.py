@@ -16,6 +16,7 @@ from bench.cli.shared import existing
 from bench.errors import UsageError
 
 if TYPE_CHECKING:
+    from bench.development import Applied
     from bench.results import Result
     from bench.store import Store
 
@@ -100,14 +101,21 @@ def _phases(store: Store, found: Sequence[Result], _: bool) -> Answer:
 def _thresholds(store: Store, found: Sequence[Result], dev: str) -> Answer:
     from bench import operating
 
-    rows = operating.carried_over(store, found, dev)
+    rows = _elsewhere(operating.carried_over(store, found, dev), dev)
     return Answer(operating.table(dev, rows, terminal.out.width), operating.as_json(dev, rows))
+
+
+def _elsewhere(rows: list[Applied], dev: str) -> list[Applied]:
+    """Raises UsageError where there is nothing to apply it to."""
+    if not rows:
+        raise UsageError(f"there is no cell but on {dev} itself", remedy="name other --datasets, or score some")
+    return rows
 
 
 def _calibrations(store: Store, found: Sequence[Result], dev: str) -> Answer:
     from bench import calibration
 
-    rows = calibration.calibrated(store, found, dev)
+    rows = _elsewhere(calibration.calibrated(store, found, dev), dev)
     return Answer(calibration.table(dev, rows, terminal.out.width), calibration.as_json(dev, rows))
 
 

@@ -20,7 +20,7 @@ ALPHA = 1e-3  # two-sided, of one property; with eight of them, one clean corpus
 NOTABLE = 0.15  # distance of the EER from 50 % at which it is worth a note: 35 or 65 %
 STRONG = 0.25  # and a warning: 25 or 75 %, where the property decides three of four trials
 FEW = 20  # trials of a class below which one reader or one channel may be all of the class: a note at most
-REMEDY = "read EERs on this dataset beside those of the probes (`bench run --detectors 'probe-*'`)"
+REMEDY = "read EERs on this dataset with that in mind; a perturbation takes some of it away (`+trim`, `+resample@8k`)"
 
 
 class Property(NamedTuple):
