@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,15 @@ def shared() -> Path:
     if not (folder / "golden" / "README.txt").is_file():
         pytest.skip(f"no shared corpora and golden outputs at {folder} (set BENCH_SHARED)")
     return folder.resolve()
+
+
+@pytest.fixture(scope="session")
+def demo_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess.CompletedProcess[str]]:
+    """`bench demo` from the shell, in an empty folder, once: that folder, and what was printed."""
+    folder = tmp_path_factory.mktemp("demo")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
+    script = Path(sys.executable).parent / "bench"
+    return folder, subprocess.run([script, "demo"], cwd=folder, env=environment, capture_output=True, text=True)
 
 
 @pytest.fixture

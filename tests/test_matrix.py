@@ -234,7 +234,7 @@ def test_a_run_killed_at_any_moment_goes_on(
         retried = [[12]] if (folder / "scores.parquet").exists() else []
         return [batch for batch in given if {str(number) for number in batch} <= stored and batch not in retried]
 
-    for _ in range(12):
+    for _ in range(5):
         process = start(world, flush_seconds)
         wait_for(lambda process=process: world.log.exists() or not process.is_alive(), process)  # type: ignore[misc]  # mypy infers no type for a default bound in a loop
         time.sleep(moments.uniform(0, 0.08))

@@ -532,9 +532,9 @@ def test_a_name_can_be_given_once(write: Write) -> None:
         (OWN + "paper: 2021-13-01\n", "not valid YAML: '2021-13-01' is no timestamp", 9, None),
         (OWN + "paper: [\n", "not valid YAML: expected the node content, but found '<stream end>'", 10, None),
         (OWN + "? [a]\n: b\n", "not valid YAML: found unhashable key", 9, None),
-        ("- a\n- b\n", "a card is a mapping of field names to values", 1, None),
-        ("", "a card is a mapping of field names to values", 1, None),
-        ("1: a\n", "a card is a mapping of field names to values", 1, None),
+        ("- a\n- b\n", "this is no mapping of field names to values", 1, None),
+        ("", "this is no mapping of field names to values", 1, None),
+        ("1: a\n", "this is no mapping of field names to values", 1, None),
         ("title: a\n", "a card needs a `name`, a string other than `all` and `NAME:100` (a sample of NAME)", 1, None),
         (
             "title: a\nname: 2019\n",

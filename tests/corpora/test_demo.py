@@ -27,11 +27,9 @@ TINY = {"eval": demo.SPLITS["eval"]._replace(bonafide=2, spoof=1)}
 
 
 @pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A data root with the whole corpus in it."""
-    folder = tmp_path_factory.mktemp("data")
-    demo.make(folder)
-    return folder
+def root(demo_run: tuple[Path, object]) -> Path:
+    """A data root with the whole corpus in it, as `bench demo` makes it."""
+    return demo_run[0] / "data"
 
 
 @pytest.fixture
