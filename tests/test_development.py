@@ -81,14 +81,14 @@ def test_an_unknown_development_set(tmp_path: Path) -> None:
     ],
 )
 def test_a_cell_that_cannot_be_measured_has_a_reason(
-    tmp_path: Path, dev: dict[str, list[float]] | None, test: dict[str, list[float]], reason: str
+    tmp_path: Path, dev: dict[str, Any] | None, test: dict[str, Any], reason: str
 ) -> None:
     """Instead of numbers; the row of another detector is not disturbed."""
     store = Store(tmp_path)
-    scores = {"bonafide": [1.0], "spoof": [0.0]}
+    scores: dict[str, Any] = {"bonafide": [1.0], "spoof": [0.0]}
     if dev is not None:
-        put_classes(store, "a", "dev", **{**scores, **dev})  # type: ignore[arg-type]
-    put_classes(store, "a", "test", **{**scores, **test})  # type: ignore[arg-type]
+        put_classes(store, "a", "dev", **{**scores, **dev})
+    put_classes(store, "a", "test", **{**scores, **test})
     put_classes(store, "b", "dev", [1.0], [0.0])
     put_classes(store, "b", "test", [1.0], [0.0])
     rows = apply(store)

@@ -123,7 +123,8 @@ class TestVerdicts:
         assert found.difference is not None
         assert found.unit is not None
         assert (found.kind, found.eer, found.fails) == ("regressed", 0.25, True)
-        assert found.difference.value == found.change / 100 == 0.125  # type: ignore[operator]
+        assert found.change is not None
+        assert found.difference.value == found.change / 100 == 0.125
         assert 0.08 < found.difference.interval.low < 0.125 < found.difference.interval.high < 0.18
         assert found.told.startswith("12.5000 pp worse, the tolerance is 0.05 pp; its 95 % interval +")
         assert found.told.endswith("drawn one by one, as if independent: too narrow")

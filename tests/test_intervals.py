@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,11 +61,11 @@ def test_replicates_are_computed_once(tmp_path: Path, computed: list[int]) -> No
 
 @pytest.mark.parametrize("changed", [{"shift": 0.5}, {"speaker": "S99"}])
 def test_other_scores_or_speakers_are_computed_anew(
-    tmp_path: Path, computed: list[int], changed: dict[str, float]
+    tmp_path: Path, computed: list[int], changed: dict[str, Any]
 ) -> None:
     """What is kept is of certain scores and a certain list."""
     Uncertainties().of(scored(tmp_path))
-    Uncertainties().of(scored(tmp_path, **changed))  # type: ignore[arg-type]
+    Uncertainties().of(scored(tmp_path, **changed))
     assert computed == [1, 1]
 
 
