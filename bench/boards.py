@@ -8,7 +8,6 @@ that nobody accepted is meant only by a pattern with a `+` or a `:` of its own.
 from __future__ import annotations
 
 import fnmatch
-import re
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,7 @@ from typing import Any
 from bench import registry
 from bench.accepted import Board, Pair
 from bench.errors import UsageError
-
-DERIVED = re.compile(r"\+|:\d+$")  # a perturbed dataset, or a sample of one
+from bench.families import whole
 
 
 def pairs_of(
@@ -33,7 +31,7 @@ def pairs_of(
     """
     known = {*accepted, *stored}
     names = {dataset for dataset, _ in known}
-    derived = set(filter(DERIVED.search, names))
+    derived = {name for name in names if whole(name) != name}
     datasets = _Patterns(registry.datasets(cards), board.datasets, names, derived, where)
     detectors = _Patterns(registry.detectors(cards), board.detectors, {name for _, name in known}, (), where)
     named = {(dataset, detector) for dataset in datasets.named for detector in detectors.named}

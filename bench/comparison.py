@@ -77,7 +77,8 @@ def compare(first: Result, second: Result, lists: TrialLists) -> Comparison:
         lists: the store's trial lists, to tell where two of them differ.
 
     Raises:
-        DataError: a cell without a number, over part of its trials only, or of another trial list.
+        DataError: a cell without a number, over part of its trials only, of another trial list, or of the same trials
+            under other draws.
     """
     for one in (first, second):
         if one.lacking:
@@ -92,6 +93,12 @@ def compare(first: Result, second: Result, lists: TrialLists) -> Comparison:
             remedy="score both on one list; numbers of different lists are never compared",
         )
     assert first.eer is not None and second.eer is not None
+    if _uncertainty(first).draws != _uncertainty(second).draws:  # lists of two datasets: clean, and perturbed
+        raise DataError(
+            f"{_named(first)} and {_named(second)} have their trials in another order, or name speakers or attacks "
+            "otherwise",
+            remedy="run both again on the corpus as it is now",
+        )
     replicates = (_uncertainty(one).replicates["eer"] for one in (first, second))
     return Comparison(first, second, uncertainty.difference(first.eer - second.eer, *replicates))
 

@@ -33,10 +33,12 @@ VERSION = 1  # of the draws and of what is made of them: raised whenever a repli
 class Uncertainty:
     """How the numbers of a cell, or the means over seeds, move under the draws of their trial list.
 
-    replicates: (REPLICATES,) of each of `MEASURES`; those of two cells on one list are of the same draws.
+    draws: names what they follow from, trials, speakers and attacks in their order.
+    replicates: (REPLICATES,) of each of `MEASURES`; those of two cells may be subtracted only under the same `draws`.
     """
 
     unit: Unit
+    draws: str
     replicates: Mapping[str, Floats]
 
     def interval(self, measure: str) -> Interval:
@@ -60,11 +62,11 @@ class Uncertainties:
         draws = self._draws[trials]
         made_of = hashlib.sha256(f"{VERSION} {REPLICATES} {trials}".encode() + scored.values.tobytes()).hexdigest()
         if (kept := _kept(place, made_of)) is not None:
-            return Uncertainty(draws.unit, kept)
+            return Uncertainty(draws.unit, trials, kept)
         found = replicate(draws, scored.values, MEASURES)
         with contextlib.suppress(StoreError):  # a store that is only read: they are made again next time
             write_parquet(place, pd.DataFrame({**found, "made_of": made_of}))
-        return Uncertainty(draws.unit, found)
+        return Uncertainty(draws.unit, trials, found)
 
     def _hash(self, scored: Scored) -> str:
         """What the draws follow from; of a whole list taken once."""
@@ -79,12 +81,12 @@ class Uncertainties:
 def mean(members: Sequence[Uncertainty]) -> Uncertainty:
     """Of the means over several seeds: the draws are the same, so replicates are averaged one by one."""
     replicates = {name: np.mean([one.replicates[name] for one in members], axis=0) for name in MEASURES}
-    return Uncertainty(members[0].unit, replicates)
+    return Uncertainty(members[0].unit, members[0].draws, replicates)
 
 
 def _hash_of(trials: pd.DataFrame) -> str:
-    """What the draws follow from: classes, speakers and attacks, row by row."""
-    hashed = pd.util.hash_pandas_object(trials[["label", *FACTORS]], index=False)
+    """What the draws follow from: trials, classes, speakers and attacks, row by row."""
+    hashed = pd.util.hash_pandas_object(trials[["trial", "label", *FACTORS]], index=False)
     return hashlib.sha256(hashed.to_numpy().tobytes()).hexdigest()
 
 

@@ -376,3 +376,15 @@ def test_one_seed_under_a_perturbation_is_set_against_that_seed(tmp_path: Path) 
     assert found is not None
     assert found.difference is not None
     assert found.difference.value == 0
+
+
+@pytest.mark.parametrize("changed", ["order", "speakers"])
+def test_a_difference_needs_the_same_draws(tmp_path: Path, changed: str) -> None:
+    """A clean and a perturbed list of one digest may differ in what the draws follow from: that is no pair."""
+    store, ids = Store(tmp_path), list(SCORES)
+    clean = trial_list(ids[::-1]) if changed == "order" else trial_list(ids, speaker=[f"S{name}" for name in ids])
+    put(store, clean, SCORES, scorer="a")
+    found = perturbed(store, SCORES, "a").degradation
+    assert found is not None
+    assert found.difference is None
+    assert "have their trials in another order, or name speakers or attacks otherwise" in found.told

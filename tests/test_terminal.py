@@ -39,7 +39,9 @@ def result(name: str = "det", **about: Any) -> Result:
 def around(eer: float) -> Uncertainty:
     """Replicates of which 95 % lie within 1 percentage point of an EER, on either side."""
     unit = Unit(("speaker",), ("speaker", "attack"), {"speaker": 40, "attack": 12}, {})
-    return Uncertainty(unit, {"eer": eer + np.linspace(-0.01, 0.01, 951)[np.clip(np.arange(1001) - 25, 0, 950)]})
+    return Uncertainty(
+        unit, "of this list", {"eer": eer + np.linspace(-0.01, 0.01, 951)[np.clip(np.arange(1001) - 25, 0, 950)]}
+    )
 
 
 def several(name: str) -> Result:
