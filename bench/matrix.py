@@ -225,7 +225,11 @@ def _remember(ws: Workspace, outcomes: Sequence[Outcome]) -> None:
             ws.store.resolve_band(cell.band)
         elif cell.key:
             ws.store.resolve(cell.dataset, cell.detector, cell.key)
-        elif cell.dataset in here or whole(cell.dataset) in ws.datasets:  # no slip of the pen in --data
+        elif (
+            cell.dataset in here
+            or whole(cell.dataset) in ws.datasets
+            or ws.store.pair(cell.dataset, cell.detector)  # scored before: what is stored is older than this run
+        ):  # else a slip of the pen in --data, which leaves nothing behind
             ws.store.block(cell.dataset, cell.detector, cell.reason, cell.remedy)
 
 

@@ -192,6 +192,20 @@ def test_a_mistaken_place_leaves_nothing_behind(tmp_path: Path) -> None:
     assert "there are no results here yet" in bench("show").stdout
 
 
+def test_a_list_that_is_gone_is_remembered(own: Own) -> None:
+    """What was scored on it is older than the last run, which was blocked: a check must not pass with it."""
+    assert own.run().exit_code == 0
+    accepted = ("--leaderboard", own.list.parent / "leaderboard.yml")
+    assert bench("check", "--accept", *accepted).exit_code == 0
+    assert bench("check", *accepted).exit_code == 0
+    own.list.write_text("")
+    assert own.run().exit_code == 1
+    checked = bench("check", *accepted)
+    assert checked.exit_code == 1
+    assert "missing" in checked.stdout
+    assert "the last run could not score it" in " ".join(checked.stdout.split())
+
+
 def test_named_and_blocked(world: World) -> None:
     """What was asked for by name and is not here: exit 1 with reason and remedy, and no claim that it was done."""
     dataset = run("-d", "random", "-s", "itw")
