@@ -31,13 +31,15 @@ def write_parquet(place: Path, table: pd.DataFrame) -> None:
 def read_parquet(place: Path, remedy: str | None = None) -> pd.DataFrame:
     try:
         with place.open("rb") as file:
-            frame: pd.DataFrame = pq.read_table(file).to_pandas()
+            table = pq.read_table(file)
+        frame: pd.DataFrame = table.to_pandas()
     except FileNotFoundError:
         raise StoreError("the file is missing", where=place, remedy=remedy or "run again to write it") from None
     except (pa.ArrowException, OSError) as error:
         remedy = remedy or "delete it and run again"
         raise StoreError(f"not readable: {error}", where=place, remedy=remedy) from None
-    return frame.astype({name: "str" for name in frame if frame[name].dtype == object})
+    texts = [name for name in frame if frame[name].dtype == object and not pa.types.is_list(table.field(name).type)]
+    return frame.astype(dict.fromkeys(texts, "str"))
 
 
 def atomically(place: Path, write: Callable[[Path], object]) -> None:

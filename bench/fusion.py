@@ -22,13 +22,14 @@ from bench import calibration, environment, scored
 from bench.calibration import Calibration
 from bench.cards import check_name
 from bench.cellmetrics import as_log_odds, form
+from bench.cellwriter import CellWriter
 from bench.det import Floats
 from bench.development import is_imported, same_scorer
 from bench.errors import BenchError, Blocked, DataError, UsageError, unknown
 from bench.leakage import Leakage, among
 from bench.results import selected
 from bench.scored import Scored, TrialLists
-from bench.store import Cell, CellWriter
+from bench.store import Cell
 from bench.workspace import Workspace
 
 VERSION = 1  # of the method; raise it whenever a fused score changes

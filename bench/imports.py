@@ -23,10 +23,11 @@ import pandas as pd
 
 from bench import environment, metrics
 from bench.cards import check_name
+from bench.cellwriter import CellWriter
 from bench.corpora import Dataset
 from bench.errors import DataError, UsageError
 from bench.leakage import Leakage, leakage
-from bench.store import Cell, CellWriter
+from bench.store import Cell
 from bench.trials import LABELS, is_bonafide, trial_id
 from bench.weights import sha256_of
 from bench.workspace import Workspace

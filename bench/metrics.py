@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from bench.costs import act_dcf, cllr, min_dcf
 from bench.det import EqualErrorRate, Floats, checked, classes, curve_between, curve_of, same_length
 from bench.errors import UsageError
+
+Rows: TypeAlias = NDArray[np.intp]
 
 
 class Slice(NamedTuple):
@@ -130,25 +132,40 @@ def breakdown(scores: ArrayLike, labels: ArrayLike, groups: Iterable[str], spoof
         UsageError: `groups` has another length. A class without trials is no error here: its slices have no EER.
     """
     values, flags = checked(scores, labels)
-    number: dict[str, int] = {}
-    codes = np.fromiter((number.setdefault(str(value), len(number)) for value in groups), dtype=np.int64)
-    same_length("groups", codes.size, "scores", values.size)
+    found = []
+    for value, bonafide, spoof in slices(groups, flags, spoof_only):
+        both = bonafide.size and spoof.size
+        rate = curve_between(values[bonafide], values[spoof]).equal_error_rate.eer if both else None
+        found.append(Slice(value, bonafide.size, spoof.size, rate))
+    return found
+
+
+def slices(groups: Iterable[str], flags: NDArray[np.bool_], spoof_only: bool) -> list[tuple[str, Rows, Rows]]:
+    """The trials of each value of an attribute, values in alphabetical order; arguments and errors of `breakdown`.
+
+    Args:
+        flags: whether each trial is bona fide, bool (N,).
+
+    Returns:
+        value, rows of its bona fide trials, rows of its spoofed ones, each in the order of the list.
+    """
+    column = list(map(str, groups))
+    same_length("groups", len(column), "scores", flags.size)
+    values = sorted(set(column))
+    number = {value: code for code, value in enumerate(values)}
+    codes = np.fromiter(map(number.__getitem__, column), dtype=np.int64, count=len(column))
 
     # One sort puts each slice side by side; a mask a value would cost (values x trials).
     rows = np.argsort(codes, kind="stable")
     parts = np.split(rows, np.cumsum(np.bincount(codes))[:-1])
-    every_bonafide = values[flags]
-    slices = []
-    for value, code in sorted(number.items()):
-        part = parts[code]
-        spoof = values[part[~flags[part]]]
-        bonafide = every_bonafide if spoof_only else values[part[flags[part]]]
+    every_bonafide = np.flatnonzero(flags)
+    found = []
+    for value, part in zip(values, parts, strict=True):
+        spoof = part[~flags[part]]
         if spoof_only and not spoof.size:
             continue
-        both = bonafide.size and spoof.size
-        rate = curve_between(bonafide, spoof).equal_error_rate.eer if both else None
-        slices.append(Slice(value, bonafide.size, spoof.size, rate))
-    return slices
+        found.append((value, every_bonafide if spoof_only else part[flags[part]], spoof))
+    return found
 
 
 def _log_odds_costs(bonafide: Floats, spoof: Floats) -> dict[str, float]:

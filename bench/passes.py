@@ -16,14 +16,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import environment, perturbations
+from bench import embeddings, environment, perturbations
 from bench.cards import AudioRecipe, DetectorCard
+from bench.cellwriter import CellWriter
 from bench.corpora import Dataset
 from bench.errors import ScoringError
 from bench.leakage import leakage
 from bench.progress import Display
-from bench.scoring import Failed, Scored, Scorer, model_version, plan_batches, score_trials
-from bench.store import Cell, CellWriter
+from bench.runner import Scored
+from bench.scoring import Failed, Scorer, model_version, plan_batches, score_trials
+from bench.store import Cell
 from bench.weights import Checkpoint
 from bench.workspace import TrainedWeights, Workspace, start_weights
 
@@ -141,6 +143,7 @@ class Pass:
                     self._dataset.trials,
                     batches,
                     known=known,
+                    sampled=embeddings.sample(self._dataset.trials),
                     perturbation=self._dataset.perturbation,
                     device=self._device,
                     workers=self._workers,
@@ -160,7 +163,7 @@ class Pass:
         return failed | {name: self._finish(name) for name in self._writers if name not in failed}
 
     def _take(self, item: Scored) -> None:
-        self._display.advance(self._writers[item.detector].add(item.block))
+        self._display.advance(self._writers[item.detector].add(item.block, item.embedded))
         self._forward[item.detector] += item.forward_seconds
         self._seconds[item.detector].append(item.block["seconds"].to_numpy())
 

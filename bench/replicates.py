@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -22,15 +22,18 @@ from bench.resampling import Resampling
 
 REPLICATES = 1_000
 
+Weights: TypeAlias = NDArray[np.integer[Any]]
+
 
 class Curves:
     """The DET curves of B replicates: running weights of the trials of each class, in ascending order of score.
 
-    missed: (B, Nb + 1), weight of the bona fide among the first i. rejected: (B, Ns + 1), that of the spoofed ones.
+    missed: (B, Nb + 1), weight of the bona fide among the first i. rejected: (B, Ns + 1), that of the spoofed ones;
+    integers.
     vertices: the thresholds (V,), and how many bona fide and spoofed trials score at most that, (V,) each.
     """
 
-    def __init__(self, missed: Counts, rejected: Counts, vertices: tuple[Floats, Counts, Counts]) -> None:
+    def __init__(self, missed: Weights, rejected: Weights, vertices: tuple[Floats, Counts, Counts]) -> None:
         self._missed, self._rejected = missed, rejected
         self._thresholds, self._bonafide, self._spoof = vertices
         self._rows = np.arange(len(missed))
@@ -52,7 +55,7 @@ class Curves:
         nearer = np.abs(np.subtract(*self._rates(before))) <= np.abs(np.subtract(*self._rates(low)))
         return np.where(nearer, before, low)
 
-    def _errors(self, vertex: Counts) -> tuple[Counts, Counts]:
+    def _errors(self, vertex: Counts) -> tuple[Weights, Weights]:
         """Weight of the bona fide rejected and of the spoofed accepted at a vertex of each replicate, (B,)."""
         missed = self._missed[self._rows, self._bonafide[vertex]]
         return missed, self._rejected[:, -1] - self._rejected[self._rows, self._spoof[vertex]]

@@ -150,10 +150,15 @@ class Resampling:
             counts = np.bincount(drawn.ravel(), minlength=drawn.size)
             cells = counts.astype(np.int32).reshape(drawn.shape)
         else:
-            cells = np.ones((stop - first, len(side.cells[0])), dtype=np.int32)
-            for factor, clusters in zip(side.factors, side.cells, strict=True):
-                cells *= self._draws[factor][first:stop, clusters]
+            cells = self.cells(side, range(first, stop))
         return np.take(cells, side.places, axis=1)
+
+    def cells(self, side: Side, replicates: range) -> NDArray[np.int32]:
+        """How often each cell of a class that is drawn by factors counts, (len(replicates), cells)."""
+        drawn = np.ones((len(replicates), len(side.cells[0])), dtype=np.int32)
+        for factor, clusters in zip(side.factors, side.cells, strict=True):
+            drawn *= self._draws[factor][replicates.start : replicates.stop, clusters]
+        return drawn
 
 
 @dataclass(frozen=True)

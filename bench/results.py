@@ -13,8 +13,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import pandas as pd
-
 from bench import bands, intervals, metrics, scored
 from bench.bands import Band
 from bench.cellmetrics import METRICS, measure
@@ -23,16 +21,12 @@ from bench.errors import BenchError, DataError, unknown
 from bench.intervals import Uncertainties, Uncertainty
 from bench.metrics import Slice
 from bench.scored import Scored, trial_lists
+from bench.slices import FEWEST_ERRORS, attributes
 from bench.store import Cell, Store
-from bench.trials import COLUMNS, SPOOF_ATTRIBUTES
+from bench.trials import SPOOF_ATTRIBUTES
 from bench.uncertainty import Difference
 
 F1_HEADLINE = "F1 (bona fide positive, threshold = test-set EER threshold)"
-
-FEWEST_ERRORS = 3  # of a class: with fewer an interval can be a point, and holds nothing (benchmarks/coverage.py)
-
-# A breakdown by more values than a reader compares is a list of speakers or files, not an attribute.
-BREAKDOWN_VALUES = range(2, 61)
 
 
 @dataclass(frozen=True)
@@ -188,7 +182,7 @@ def evaluate_cell(store: Store, cell: Cell, *, breakdowns: bool = True) -> Resul
         StoreError: scores that are not those of the dataset's trial list, or a complete cell that lacks some.
         DataError: scores that cannot be measured, see `bench.metrics.evaluate`.
     """
-    return _Measuring(store, breakdowns).of(cell)
+    return Measuring(store, breakdowns).of(cell)
 
 
 def collect(
@@ -215,12 +209,12 @@ def collect(
     cells = store.current()
     wanted_datasets = selected("dataset", datasets, {cell.dataset for cell in cells})
     wanted_detectors = selected("detector", detectors, {cell.detector for cell in cells})
-    measuring = _Measuring(store, breakdowns)
+    measuring = Measuring(store, breakdowns)
     wanted = (cell for cell in cells if cell.dataset in wanted_datasets and cell.detector in wanted_detectors)
     return ranked(measuring.told(cell) for cell in wanted)
 
 
-class _Measuring:
+class Measuring:
     """Cells of one store -> results; what several cells share is read and drawn once."""
 
     def __init__(self, store: Store, breakdowns: bool) -> None:
@@ -228,6 +222,13 @@ class _Measuring:
         self._lists = trial_lists(store)
         self._uncertainties = Uncertainties()
         self._known: dict[tuple[str, str], Result | None] = {}
+        self._last: Scored | None = None
+
+    def trials(self, cell: Cell) -> Scored:
+        """The scored trials of a finished cell, as `bench.scored.load`; those read last are kept."""
+        if self._last is None or self._last.cell is not cell:
+            self._last = scored.load(cell, self._lists)
+        return self._last
 
     def told(self, cell: Cell) -> Result:
         """The numbers of a cell, or why it has none: one damaged cell must not hide the others."""
@@ -287,7 +288,7 @@ class _Measuring:
     def _alone(self, cell: Cell, breakdowns: bool) -> Result:
         if not cell.has_number:
             return Result(cell)
-        trials = scored.load(cell, self._lists)
+        trials = self.trials(cell)
         if not trials.measurable:
             return Result(cell, unscored=trials.unscored)
         values, labels, table = trials.values, trials.labels, trials.trials
@@ -298,7 +299,7 @@ class _Measuring:
             raise DataError(error.what, where=cell.path, remedy=error.remedy) from error
         slices = {
             attribute: metrics.breakdown(values, labels, table[attribute].tolist(), attribute in SPOOF_ATTRIBUTES)
-            for attribute in (_attributes(table) if breakdowns else ())
+            for attribute in (attributes(table, speakers=False) if breakdowns else ())
         }
         told = {name: parts for name, parts in slices.items() if any(part.eer is not None for part in parts)}
         return Result(cell, found, native, told, trials.unscored, uncertainty=self._uncertainties.of(trials))
@@ -337,13 +338,6 @@ def _order(result: Result) -> tuple[str, bool, str, bool, float, str]:
     if result.eer is None:
         return cell.dataset, True, "", False, 0.0, cell.detector
     return cell.dataset, False, result.digest, bool(result.unscored), result.eer, cell.detector
-
-
-def _attributes(trials: pd.DataFrame) -> list[str]:
-    """The columns to break down by: attack whatever its number of systems, and attributes of the corpus."""
-    attributes = [str(column) for column in trials if column not in COLUMNS]
-    told = [name for name in attributes if trials.loc[trials[name] != "", name].nunique() in BREAKDOWN_VALUES]
-    return ["attack", *told] if (trials["attack"] != "").any() else told
 
 
 def _native(trials: Scored) -> dict[str, Any] | None:

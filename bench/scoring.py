@@ -9,7 +9,6 @@ same batches, and a trial's score comes out of the same arithmetic, as in an und
 
 from __future__ import annotations
 
-import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,8 +24,9 @@ from torch.utils.data import DataLoader, Dataset
 from bench import audio, registry, weights
 from bench.cards import AudioRecipe
 from bench.errors import AudioError, BenchError, CardError, ScoringError, WeightsError
-from bench.models import Facts, Output
+from bench.models import Facts
 from bench.perturbations import Perturbation
+from bench.runner import Batch, Runner, Scored
 from bench.trials import Span, spans
 
 CLIP_SAMPLES = 64_600  # about 4 s: what one unit of batch size stands for when files are taken whole
@@ -67,32 +67,12 @@ class Scorer:
         return model.eval().to(device)
 
 
-class Scored(NamedTuple):
-    """A scored batch: columns trial, score, extras..., seconds, note; a file that failed has a note and no score."""
-
-    detector: str
-    block: pd.DataFrame
-    forward_seconds: float
-
-
 class Failed(NamedTuple):
     """A detector that cannot go on; what it has scored so far stays valid. `details` is the traceback of a defect."""
 
     detector: str
     error: BenchError
     details: str = ""
-
-
-class Batch(NamedTuple):
-    """Decoded rows of the trial list. Only readable files are in `wave` (b, T) or `facts`, in the order of `rows`."""
-
-    rows: np.ndarray
-    readable: np.ndarray
-    seconds: np.ndarray
-    notes: list[str]
-    wave: torch.Tensor | None
-    lengths: torch.Tensor | None
-    facts: list[Facts] | None
 
 
 def resolve_model(target: str, card: str) -> type[torch.nn.Module]:
@@ -178,6 +158,7 @@ def score_trials(
     batches: Sequence[np.ndarray],
     *,
     known: Mapping[str, np.ndarray] | None = None,
+    sampled: np.ndarray | None = None,
     perturbation: Perturbation | None = None,
     device: str = "cpu",
     workers: int = 0,
@@ -189,6 +170,7 @@ def score_trials(
         trials: the trial table (`bench.trials`) with paths.
         batches: row numbers of `trials`, from `plan_batches`.
         known: by detector name, bool (rows,): trials that need no score. A batch is left out when all of it is known.
+        sampled: bool (rows,): trials to give embeddings of, where the detector makes any; None is none.
         perturbation: of the samples of each trial; detectors that read none are never given it.
         device: a torch device name.
         workers: processes that decode ahead; 0 decodes here.
@@ -206,15 +188,15 @@ def score_trials(
     torch.backends.cuda.matmul.allow_tf32 = False
     known = known or {}
     wanted = {s.name: [i for i, rows in enumerate(batches) if not _all_known(known.get(s.name), rows)] for s in scorers}
-    running: dict[str, _Runner] = {}
+    reader = _Reader(trials, scorers[0].recipe, batches, perturbation)
+    running: dict[str, Runner] = {}
     for scorer in scorers:
         try:
-            running[scorer.name] = _Runner(scorer, target)
+            running[scorer.name] = Runner(scorer.name, scorer.build(target), target, reader.ids, sampled)
         except Exception as error:  # see `_failed`: told in the cell, never lost
             yield _failed(scorer.name, error)
     needed = sorted({index for name in running for index in wanted[name]})
     todo = {name: set(wanted[name]) for name in running}
-    reader = _Reader(trials, scorers[0].recipe, batches, perturbation)
     loader = DataLoader(
         reader,
         batch_size=None,
@@ -227,7 +209,7 @@ def score_trials(
     for index, batch in zip(needed, _decoded(loader), strict=True):
         for name in [name for name in running if index in todo[name]]:
             try:
-                yield running[name].score(batch, reader.ids)
+                yield running[name].score(batch)
             except Exception as error:  # see `_failed`
                 del running[name]
                 yield _failed(name, error)
@@ -319,76 +301,3 @@ def _stack(utterances: Sequence[audio.Utterance]) -> tuple[torch.Tensor, torch.T
     for row, utterance in zip(stacked, utterances, strict=True):
         row[: len(utterance.wave)] = utterance.wave
     return torch.from_numpy(stacked), torch.tensor([u.length for u in utterances], dtype=torch.int64)
-
-
-class _Runner:
-    """A detector on its device, with the batch size that fits there."""
-
-    def __init__(self, scorer: Scorer, device: torch.device) -> None:
-        self.name = scorer.name
-        self._model = scorer.build(device)
-        self._device = device
-        self._limit: int | None = None  # rows a forward pass, once memory has run out
-
-    def score(self, batch: Batch, ids: np.ndarray) -> Scored:
-        started = time.perf_counter()
-        columns = self._columns(batch) if batch.readable.any() else {"score": np.zeros(0)}
-        elapsed = time.perf_counter() - started
-        for column, values in columns.items():
-            if not np.isfinite(values).all():
-                row = batch.rows[batch.readable][np.flatnonzero(~np.isfinite(values))[0]]
-                raise ScoringError(
-                    f"the {column} of trial {ids[row]!r} is not finite",
-                    where=f"detector {self.name}",
-                    remedy="check its weights and audio recipe; no EER is computed from such scores",
-                )
-        block: dict[str, Any] = {"trial": ids[batch.rows]}
-        for column, values in columns.items():
-            block[column] = np.full(len(batch.rows), np.nan)
-            block[column][batch.readable] = values
-        block |= {"seconds": batch.seconds, "note": batch.notes}
-        return Scored(self.name, pd.DataFrame(block), elapsed)
-
-    def _columns(self, batch: Batch) -> dict[str, np.ndarray]:
-        """Score and extras of the readable rows, float64 (b,) each."""
-        rows = int(batch.readable.sum())
-        size = min(self._limit or rows, rows)
-        while True:
-            try:
-                pieces = [self._forward(batch, start, start + size) for start in range(0, rows, size)]
-                return {column: np.concatenate([piece[column] for piece in pieces]) for column in pieces[0]}
-            except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
-                    raise
-                if size == 1:
-                    raise ScoringError(
-                        "one trial alone does not fit into memory",
-                        where=f"detector {self.name} on {self._device}",
-                        remedy="use another --device, or a machine with more memory",
-                    ) from error
-            if self._device.type == "cuda":
-                torch.cuda.empty_cache()
-            size = self._limit = size // 2
-
-    @torch.inference_mode()
-    def _forward(self, batch: Batch, start: int, stop: int) -> dict[str, np.ndarray]:
-        if batch.wave is None or batch.lengths is None:
-            result = self._model((batch.facts or [])[start:stop])
-        else:
-            wave = batch.wave[start:stop].to(self._device, non_blocking=True)
-            result = self._model(wave, batch.lengths[start:stop].to(self._device, non_blocking=True))
-        output = result if isinstance(result, Output) else Output(result)
-        rows = min(stop, int(batch.readable.sum())) - start
-        if reserved := output.extras.keys() & {"trial", "score", "seconds", "note"}:
-            raise ScoringError(f"no extra may be called {min(reserved)!r}", where=self.name)
-        columns = {"score": output.scores, **output.extras}
-        for column, values in columns.items():
-            if values.shape != (rows,):
-                raise ScoringError(f"{column} has shape {tuple(values.shape)} for {rows} trials", where=self.name)
-        return {column: values.double().cpu().numpy() for column, values in columns.items()}
-
-
-def _out_of_memory(error: BaseException) -> bool:
-    # The CPU allocator, the CUDA driver and cuBLAS raise a plain RuntimeError.
-    told = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
-    return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in told)

@@ -1,11 +1,13 @@
 """Results on disk: everything a cell is, so that numbers can be computed later and elsewhere.
 
     results/<dataset>/trials-<digest12>.parquet      the trial list without paths: results need no corpus
+    results/<dataset>/audit-<digest12>.json          what `bench doctor` found in its audio, see `bench.audits`
     results/<dataset>/<detector>/latest.json         what the last run resolved this pair to, or why it was blocked;
                                                      of several seeds, each of them; and when
     results/<dataset>/<detector>/<key12>/
         cell.json        everything that determined the scores; counts, versions, hardware, timings; written last
         scores.parquet   trial, score, extras..., seconds (duration of the audio), note; rows as in the trial list
+        embeddings.parquet   of a sample of trials, where the detector has them
         parts/           what a running or killed run has written so far
     results/weights/<detector>/<recipe key12>/       what training made
     results/features/                                what frozen encoders gave in training
@@ -17,7 +19,6 @@ percent-encoded, so no name leads out of the results folder.
 
 from __future__ import annotations
 
-import shutil
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -26,9 +27,9 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import quote, unquote
 
-import numpy as np
 import pandas as pd
 
+from bench import audits, embeddings
 from bench.errors import StoreError, UsageError
 from bench.files import explained, read_json, read_parquet, write_json, write_parquet
 
@@ -70,6 +71,10 @@ class Cell:
             raise StoreError(f"{self.detector} on {self.dataset} has no finished scores", where=self.path)
         return read_parquet(self.path / "scores.parquet", remedy=f"delete the folder {self.path} and run again")
 
+    def embeddings(self) -> pd.DataFrame | None:
+        """Of a sample of trials, see `bench.embeddings.read`; None where there are none."""
+        return embeddings.read(self.path) if self.path is not None and self.finished else None
+
 
 def band_cell(members: Mapping[int, Cell]) -> Cell:
     """The cell that stands for those of several seeds: the first one, or where that is blocked one that is not."""
@@ -102,7 +107,7 @@ class Store:
 
     def cell(self, dataset: str, detector: str, key: str) -> Cell | None:
         """The stored cell of this key, finished or not."""
-        return _read_cell(self.cell_folder(dataset, detector, key))
+        return read_cell(self.cell_folder(dataset, detector, key))
 
     def cells(self) -> list[Cell]:
         """Every cell of every pair, by dataset, detector and key."""
@@ -120,7 +125,7 @@ class Store:
     def _told(self, folder: Path) -> Cell | None:
         """A cell, or that it is damaged: one of a thousand must not hide the others."""
         try:
-            return _read_cell(folder)
+            return read_cell(folder)
         except StoreError as error:
             dataset, detector = unquote(folder.parts[-3]), unquote(folder.parts[-2])
             return Cell(dataset, detector, "", "failed", folder, error.reason(), error.remedy or "")
@@ -205,7 +210,7 @@ class Store:
         assert cell.path is not None
         if any(cell.manifest.get(name) != value for name, value in texts.items()):
             write_json(cell.path / "cell.json", {**cell.manifest, **texts})
-        return _read_cell(cell.path) or cell
+        return read_cell(cell.path) or cell
 
     def block(self, dataset: str, detector: str, reason: str, remedy: str) -> None:
         """Remember why this pair could not run."""
@@ -213,124 +218,23 @@ class Store:
 
     def write_trials(self, dataset: str, digest: str, trials: pd.DataFrame) -> None:
         """Keep a trial list. Its attributes are no part of the digest: the newest ones stay."""
-        write_parquet(self._trials_file(dataset, digest), trials.drop(columns="path"))
+        write_parquet(self.trials_file(dataset, digest), trials.drop(columns="path"))
 
     def trials(self, dataset: str, digest: str) -> pd.DataFrame:
         """The trial list of this digest, columns of `bench.trials` without `path`."""
-        return read_parquet(self._trials_file(dataset, digest))
+        return read_parquet(self.trials_file(dataset, digest))
 
-    def _trials_file(self, dataset: str, digest: str) -> Path:
+    def audit_file(self, dataset: str, digest: str) -> Path:
+        """Where the audit of the audio of a trial list is kept."""
+        return self.root / folder_name(dataset) / f"audit-{digest[:KEY_CHARACTERS]}.json"
+
+    def audit(self, dataset: str, digest: str) -> audits.Kept | None:
+        """What `bench doctor` found in it; None where it was not examined."""
+        return audits.read(self.audit_file(dataset, digest), digest)
+
+    def trials_file(self, dataset: str, digest: str) -> Path:
+        """Where the trial list of this digest is kept."""
         return self.root / folder_name(dataset) / f"trials-{digest[:KEY_CHARACTERS]}.parquet"
-
-
-class CellWriter:
-    """Collects the scores of one cell, keeps them in parts against a kill, and finishes the cell.
-
-    Blocks are tables with the columns trial, score, extras..., seconds, note. A trial that is known already, from an
-    earlier run or another one on the same store, keeps its first score: on the same hardware and batch size they are
-    the same.
-    """
-
-    def __init__(self, store: Store, manifest: Mapping[str, Any], trials: pd.DataFrame) -> None:
-        self.manifest = dict(manifest)
-        self.dataset: str = manifest["dataset"]["name"]
-        self.detector: str = manifest["detector"]["name"]
-        self._ids = pd.Index(trials["trial"])
-        self._store = store
-        self._folder = store.cell_folder(self.dataset, self.detector, manifest["key"])
-        self._blocks: list[pd.DataFrame] = []
-        self._unwritten: list[pd.DataFrame] = []
-        self.known = self._read_known()
-
-    def _read_known(self) -> np.ndarray:
-        """Load what is stored of this cell; which rows of the trial list need no scoring, bool (rows,)."""
-        cell = _read_cell(self._folder)
-        if cell is None or not cell.finished:
-            write_json(self._folder / "cell.json", {**self.manifest, "status": "running"})
-        # Parts before scores: another run that finishes meanwhile writes the scores before it drops its parts.
-        self._blocks = _read_parts(self._folder)
-        scores = self._folder / "scores.parquet"
-        if scores.is_file():
-            # Finished before. A file that could not be decoded may have been mended since.
-            blocks = [read_parquet(scores, remedy=f"delete the folder {self._folder} and run again"), *self._blocks]
-            self._blocks = [block[block["score"].notna()] for block in blocks]
-        known = np.zeros(len(self._ids), dtype=bool)
-        for block in self._blocks:
-            known[self._rows(block)] = True
-        return known
-
-    def _rows(self, block: pd.DataFrame) -> np.ndarray:
-        """The row of each trial of a block in the trial list."""
-        rows: np.ndarray = self._ids.get_indexer(pd.Index(block["trial"]))
-        if (rows < 0).any():
-            stranger = block["trial"].iloc[int((rows < 0).argmax())]
-            raise StoreError(
-                f"trial {stranger!r} has a score but is not in the list of this cell",
-                where=self._folder,
-                remedy="delete this folder and run again",
-            )
-        return rows
-
-    def reuse(self, scores: pd.DataFrame) -> None:
-        """Take over scores that another list's cell of the same scorer has for trials of this one."""
-        rows = self._ids.get_indexer(pd.Index(scores["trial"]))
-        wanted = (rows >= 0) & scores["score"].notna().to_numpy()
-        wanted[wanted] = ~self.known[rows[wanted]]
-        if wanted.any():
-            self.add(scores[wanted])
-            self.flush()
-
-    def add(self, block: pd.DataFrame) -> int:
-        """Take a block; how many of its trials were not known before."""
-        rows = self._rows(block)
-        new = int((~self.known[rows]).sum())
-        self.known[rows] = True
-        self._unwritten.append(block)
-        return new
-
-    def flush(self) -> None:
-        """Write what was added since the last flush as one part."""
-        if self._unwritten:
-            part = self._folder / "parts" / f"{uuid.uuid4().hex}.parquet"
-            table = pd.concat(self._unwritten, ignore_index=True)
-            write_parquet(part, table)
-            self._blocks.append(table)  # one table a part: a small one a batch would cost gigabytes
-            self._unwritten = []
-
-    def finish(self, facts: Mapping[str, Any]) -> Cell:
-        """Write scores.parquet, then cell.json with `facts`, then drop the parts. Every trial once, or StoreError."""
-        blocks = [*self._blocks, *self._unwritten]
-        table = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame({"trial": [], "score": []})
-        # A score counts more than the note of an earlier or simultaneous run that could not read the file.
-        table = table.iloc[table["score"].isna().to_numpy().argsort(kind="stable")]
-        table = table[~table["trial"].duplicated()].set_index("trial")
-        absent = self._ids.difference(table.index)
-        if len(absent):
-            raise StoreError(
-                f"{len(absent)} trials were never scored, the first is {absent[0]!r}",
-                where=self._folder,
-                remedy="run again",
-            )
-        table = table.loc[self._ids].reset_index()
-        # A batch without a readable file has no extras: the order of the columns must not depend on which came first.
-        extras = [name for name in table if name not in ("trial", "score", "seconds", "note")]
-        table = table[["trial", "score", *extras, "seconds", "note"]]
-        notes = table.loc[table["score"].isna(), "note"].tolist()
-        write_parquet(self._folder / "scores.parquet", table)
-        status: Status = "incomplete" if notes else "complete"
-        counts = {"scored": len(table) - len(notes), "failed": len(notes), "first_failure": notes[0] if notes else ""}
-        cell = self.close(status, {**counts, **facts})
-        shutil.rmtree(self._folder / "parts", ignore_errors=True)  # another run on this store may be writing there
-        return cell
-
-    def close(self, status: Status, facts: Mapping[str, Any]) -> Cell:
-        """Write cell.json; a status other than finished keeps the parts for the next run."""
-        self.flush()
-        write_json(self._folder / "cell.json", {**self.manifest, **facts, "status": status})
-        cell = _read_cell(self._folder)
-        if cell is None:
-            raise StoreError("the cell vanished while it was written", where=self._folder, remedy="run again")
-        return cell
 
 
 def _resolved(cell: Cell) -> dict[str, str]:
@@ -346,7 +250,8 @@ def _member(dataset: str, detector: str, entry: Mapping[str, str], cells: Sequen
     return next((cell for cell in cells if cell.path is not None and cell.path.name == folder), lost)
 
 
-def _read_cell(folder: Path) -> Cell | None:
+def read_cell(folder: Path) -> Cell | None:
+    """The cell in a folder, None where there is none. Raises StoreError: a cell.json that is not one."""
     manifest = read_json(folder / "cell.json")
     if manifest is None:
         return None
@@ -356,7 +261,7 @@ def _read_cell(folder: Path) -> Cell | None:
         if not all(isinstance(name, str) for name in (dataset["name"], detector, status, manifest["key"])):
             raise TypeError("text where a name belongs")
         if status == "running":
-            stored = len(set().union(*(part["trial"] for part in _read_parts(folder))))
+            stored = len(set().union(*(part["trial"] for part in read_parts(folder))))
             reason = f"interrupted or still running: {stored:,} of {dataset['trials']:,} trials are stored"
             remedy = "run the same command again: it goes on from there"
         elif status == "incomplete":
@@ -370,7 +275,7 @@ def _read_cell(folder: Path) -> Cell | None:
         ) from None
 
 
-def _read_parts(folder: Path) -> list[pd.DataFrame]:
+def read_parts(folder: Path) -> list[pd.DataFrame]:
     """What is stored of a cell that is not finished."""
     parts = []
     try:

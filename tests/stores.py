@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bench.store import Cell, CellWriter, Store
+from bench.cellwriter import CellWriter
+from bench.store import Cell, Store
 from bench.trials import BONAFIDE, SPOOF, digest, validate
 
 NAN = float("nan")

@@ -16,7 +16,8 @@ from bench import audio, metrics, training, weights
 from bench.cli import main
 from bench.models.slim import self_contrastive
 from bench.passes import scorer
-from bench.scoring import Scored, plan_batches, score_trials
+from bench.runner import Scored
+from bench.scoring import plan_batches, score_trials
 from bench.training.lists import training_list, validation_list
 from bench.training.staged import initial
 from bench.trials import is_bonafide

@@ -95,7 +95,7 @@ def test_a_fusion_is_a_row_of_its_own(store: Store, tmp_path: Path) -> None:
     rows = results.collect(store, datasets=[TEST], breakdowns=False)
     first, *others = (row.cell.detector for row in rows)
     assert (first, sorted(others)) == ("aasist+rawnet2-la", ["aasist", "rawnet2-la"])
-    page = report.write(store, tmp_path / "site").read_text()
+    page = report.write(store, tmp_path / "site").index.read_text()
     assert "Fusion of aasist and rawnet2-la" in page
 
 

@@ -13,12 +13,13 @@ import pytest
 
 from bench import accepted, gate, metrics, scored
 from bench.accepted import ALONE, AcceptedScores
+from bench.cellwriter import CellWriter
 from bench.errors import UsageError
 from bench.files import write_json
 from bench.gate import Acceptance, Gate
 from bench.regression import Verdict
 from bench.scored import Scored, TrialLists
-from bench.store import Cell, CellWriter, Store
+from bench.store import Cell, Store
 from bench.trials import BONAFIDE, SPOOF, digest, validate
 from tests.tiny import files_below
 

@@ -24,11 +24,12 @@ from torch import Tensor
 import bench
 from bench import matrix, passes, results, scoring, training
 from bench.cards import DetectorCard
+from bench.cellwriter import CellWriter
 from bench.errors import BenchError, DataError, ScoringError, StoreError, UsageError
 from bench.files import read_parquet, write_json
 from bench.imports import import_scores
 from bench.progress import Silent
-from bench.store import CellWriter, Store
+from bench.store import Store
 from bench.trials import digest
 from bench.weights import sha256_of
 from tests.tiny import TILE, WHOLE, Trainable, World, files_below, log_lines, run_in_child, score_bytes

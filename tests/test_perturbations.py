@@ -19,7 +19,8 @@ from bench.augmentation import codec
 from bench.errors import Blocked, UsageError
 from bench.models.probes import SilenceProbe
 from bench.perturbations import KINDS, Perturbation, Step, joined, split
-from bench.scoring import Scored, Scorer, plan_batches, score_trials
+from bench.runner import Scored
+from bench.scoring import Scorer, plan_batches, score_trials
 from tests.augmentation.waves import noise, torch_threads, voice
 
 RATE = 16_000

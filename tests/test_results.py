@@ -14,10 +14,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import metrics, results
+from bench.cellwriter import CellWriter
 from bench.errors import DataError, StoreError, UsageError
 from bench.files import write_parquet
 from bench.results import Result
-from bench.store import Cell, CellWriter, Store
+from bench.store import Cell, Store
 from bench.trials import digest
 from tests.stores import put, trial_list
 

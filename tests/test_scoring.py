@@ -23,7 +23,8 @@ from bench.cards import AudioRecipe
 from bench.errors import CardError, ScoringError, WeightsError
 from bench.models.antideepfake import AntiDeepfake
 from bench.models.lfcc_gmm import LfccGmm
-from bench.scoring import CLIP_SAMPLES, FACT_ROWS, Failed, Scored, Scorer, plan_batches, score_trials
+from bench.runner import Scored
+from bench.scoring import CLIP_SAMPLES, FACT_ROWS, Failed, Scorer, plan_batches, score_trials
 from bench.trials import validate
 from tests.tiny import RATE, TILE, WHOLE, log_lines
 

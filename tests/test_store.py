@@ -22,9 +22,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import store as store_module
+from bench.cellwriter import CellWriter
 from bench.errors import StoreError, UsageError
 from bench.files import atomically, read_parquet, write_json, write_parquet
-from bench.store import Cell, CellWriter, Store
+from bench.store import Cell, Store
 from bench.trials import digest, validate
 from tests.tiny import files_below
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import click
+from rich.text import Text
 
 from bench import terminal
 from bench.cli import shared
 from bench.cli.shared import workspace_of
-from bench.errors import UsageError
+from bench.errors import StoreError, UsageError
 
 
 @click.command()
@@ -37,8 +38,9 @@ def doctor(
 
     Of a corpus: counts, missing and damaged files, duplicates (also among siblings), clipping, silence, offset, and
     what duration, rate, silence or loudness alone tell of the class. Of a score file: everything that an import would
-    refuse, inverted sign, ties. Of a checkpoint: hash, strict load, golden scores. Nothing is written. Exit status 1
-    when there is an error, or something asked for by name is not here.
+    refuse, inverted sign, ties. Of a checkpoint: hash, strict load, golden scores. Where the results folder is there,
+    what was found in a whole dataset is kept in it, for the pages of `bench report`; nothing else is written. Exit
+    status 1 when there is an error, or something asked for by name is not here.
     """
     from bench import doctor
 
@@ -67,5 +69,10 @@ def doctor(
             if not audit.absent or not audit.healthy:  # what nobody asked for by name is told in the summary
                 terminal.out.print(audit.text(), soft_wrap=True)
         terminal.out.print(doctor.summary(audits), soft_wrap=True)
+    try:
+        if written := doctor.keep(workspace, audits):
+            terminal.err.print(Text(f"kept for `bench report`: {', '.join(map(str, written))}"), soft_wrap=True)
+    except StoreError as error:  # of a results folder that is only read; everything was told
+        terminal.err.print(Text(f"not kept for `bench report`: {error}"), soft_wrap=True)
     if not all(audit.healthy for audit in audits):
         sys.exit(1)

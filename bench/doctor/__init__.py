@@ -1,22 +1,26 @@
 """Audits of what is here: corpora, score files made elsewhere, checkpoints.
 
-Nothing is scored for the store and nothing is written.
+Nothing is scored for the store. What was found in a whole dataset is kept there for the report (`keep`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import UTC, datetime
 from pathlib import Path
 
+from bench import audits as kept
+from bench import environment
 from bench.cards import DetectorCard
 from bench.doctor import checkpoint, corpus, scorefile
 from bench.doctor.corpus import Member
 from bench.doctor.findings import Audit, Finding, absent, of_error, summary, totals
 from bench.errors import BenchError, Blocked, UsageError
 from bench.progress import Display
+from bench.store import Store
 from bench.workspace import Workspace
 
-__all__ = ["Audit", "Finding", "examine", "examine_detectors", "examine_scores", "summary", "totals"]
+__all__ = ["Audit", "Finding", "examine", "examine_detectors", "examine_scores", "keep", "summary", "totals"]
 
 
 def examine(workspace: Workspace, datasets: Iterable[str], display: Display) -> list[Audit]:
@@ -48,6 +52,29 @@ def examine(workspace: Workspace, datasets: Iterable[str], display: Display) -> 
         members = [Member(one, one is workspace.dataset(name)) for one, name in zip(found, names, strict=True)]
         audits |= zip(names, corpus.examine_family(members, display), strict=True)
     return [audit for audit in audits.values() if audit is not None]
+
+
+def keep(workspace: Workspace, audits: Iterable[Audit]) -> list[Path]:
+    """Keep the audits of datasets in the results folder, where there is one, see `bench.audits`; the files written.
+
+    An audit of a sample is of no trial list that has cells, and not kept.
+
+    Raises:
+        StoreError: the results folder cannot be written.
+    """
+    store = Store(workspace.options.results)
+    if workspace.options.limit is not None or not store.root.is_dir():
+        return []
+    examined = datetime.now(UTC).isoformat(timespec="seconds")
+    version = environment.versions()["bench"]
+    written = []
+    for audit in audits:
+        if audit.subject == "dataset" and "digest" in audit.facts:
+            place = store.audit_file(audit.name, audit.facts["digest"])
+            paths = workspace.dataset(audit.name).trials["path"]
+            kept.keep(place, audit.as_dict(), paths, bench=version, examined=examined)
+            written.append(place)
+    return written
 
 
 def examine_scores(workspace: Workspace, files: Iterable[Path], dataset: str) -> list[Audit]:

@@ -55,10 +55,14 @@ class Facts(NamedTuple):
 
 @dataclass(frozen=True)
 class Output:
-    """Scores (B,) and further float columns (B,) that are stored beside them, e.g. the margin of a two-logit head."""
+    """Scores (B,) and further float columns (B,) that are stored beside them, e.g. the margin of a two-logit head.
+
+    embedding: (B, D) what the last layer takes; kept for a sample of the trials (`bench.embeddings`), None without one.
+    """
 
     scores: Tensor
     extras: Mapping[str, Tensor] = field(default_factory=dict)
+    embedding: Tensor | None = None
 
 
 class Loss(NamedTuple):

@@ -258,8 +258,10 @@ class GraphHead(nn.Module):
         self.drop = nn.Dropout(0.5)
         self.out_layer = nn.Linear(5 * outer, 2)
 
-    def classify(self, spectral: Tensor, temporal: Tensor) -> Tensor:
-        """Spectral nodes (B, F, C) and temporal nodes (B, T, C) -> logits (B, 2): spoof, bona fide."""
+    def classify(self, spectral: Tensor, temporal: Tensor) -> tuple[Tensor, Tensor]:
+        """Spectral nodes (B, F, C) and temporal nodes (B, T, C) -> what the graphs come to (B, 5 outer), and the logits
+        (B, 2): spoof, bona fide.
+        """
         spectral = self.pool_S(self.GAT_layer_S(spectral + self.pos_S))
         temporal = self.pool_T(self.GAT_layer_T(temporal))
 
@@ -275,9 +277,9 @@ class GraphHead(nn.Module):
             ends.append([self.drop_way(old + new) for old, new in zip(start, refine(*start), strict=True)])
         temporal, spectral, both = (torch.maximum(one, two) for one, two in zip(*ends, strict=True))
 
-        summary = [temporal.abs().amax(1), temporal.mean(1), spectral.abs().amax(1), spectral.mean(1), both[:, 0]]
-        logits: Tensor = self.out_layer(self.drop(torch.cat(summary, dim=1)))
-        return logits
+        parts = [temporal.abs().amax(1), temporal.mean(1), spectral.abs().amax(1), spectral.mean(1), both[:, 0]]
+        summary = torch.cat(parts, dim=1)
+        return summary, self.out_layer(self.drop(summary))
 
 
 class AASIST(TwoLogits, GraphHead):
@@ -320,10 +322,10 @@ class AASIST(TwoLogits, GraphHead):
             Logit of bona fide (B,), and as `margin` the logit of bona fide minus that of spoof (positive = bona fide is
             the authors' own decision).
         """
-        return self.scored(self.logits(wave, lengths))
+        return self.output(wave, lengths)
 
-    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """(B, samples) -> (B, 2): spoof, bona fide."""
+    def embedded(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, samples) -> as `classify`."""
         # One clip at a time on a CPU: more would only wait for memory.
         clips = len(wave) if self.training or torch.is_grad_enabled() or wave.is_cuda else 1
         maps = torch.cat([self._encode(part) for part in torch.split(wave, clips)])

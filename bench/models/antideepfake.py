@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -44,22 +45,24 @@ class AntiDeepfake(TwoLogits, BackboneDetector):
                 `lengths`.
             lengths: (B,) real samples a row.
         """
-        return self.scored(self.logits(wave, lengths))
+        return self.output(wave, lengths)
 
     def scored(self, logits: Tensor) -> Output:
         """Logits (B, 2) -> scores (B,), and the logits beside them."""
         return Output(logits[:, 1] - logits[:, 0], {"logit_fake": logits[:, 0], "logit_real": logits[:, 1]})
 
-    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """(B, N), (B,) -> (B, 2): fake, real."""
+    def embedded(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N), (B,) -> the mean of the last hidden state of each file (B, D), and the logits (B, 2): fake, real."""
         lengths = lengths.clamp(min=RECEPTIVE_FIELD)
         wave = functional.pad(wave, (0, max(RECEPTIVE_FIELD - wave.shape[1], 0)))
         if self.backbone.architecture.group_norm:
-            return each_length(lambda rows: self._logits(rows, None), wave, lengths)
-        return self._logits(wave, lengths)
+            found = each_length(lambda rows: self._together(rows, None), wave, lengths)
+        else:
+            found = self._together(wave, lengths)
+        return found[:, 2:], found[:, :2]
 
-    def _logits(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
+    def _together(self, wave: Tensor, lengths: Tensor | None) -> Tensor:
+        """The logits, and behind them the mean that they are of, (B, 2 + D)."""
         hidden, real = self.backbone(wave, lengths)
         mean = (hidden * real[..., None]).sum(1) / real.sum(1, keepdim=True)
-        logits: Tensor = self.proj_fc(mean)
-        return logits
+        return torch.cat([self.proj_fc(mean), mean], dim=1)

@@ -29,7 +29,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torchaudio.functional import create_dct, linear_fbanks
 
-from bench.models import Loss
+from bench.models import Loss, Output
 from bench.models.batching import by_length, each_length
 from bench.models.objective import binary_cross_entropy, check_stage
 
@@ -161,7 +161,7 @@ class LfccLcnn(nn.Module):
         self.m_before_pooling = nn.ModuleList([nn.Sequential(BLSTM(WIDTH), BLSTM(WIDTH))])
         self.m_output_act = nn.ModuleList([nn.Linear(WIDTH, 1)])
 
-    def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, wave: Tensor, lengths: Tensor) -> Output:
         """Logit of bona fide (B,): what the authors' sigmoid takes in training and what they rank by.
 
         Args:
@@ -170,14 +170,15 @@ class LfccLcnn(nn.Module):
                 layers and the mean would hear the padding.
         """
         wave, lengths = functional.pad(wave, (0, max(SHORTEST - wave.shape[1], 0))), lengths.clamp(min=SHORTEST)
-        return self._together(wave, lengths) if self.training else each_length(self._logit, wave, lengths)
+        found = self._together(wave, lengths) if self.training else each_length(self._alone, wave, lengths)
+        return Output(found[:, 0], embedding=found[:, 1:])
 
-    def _logit(self, wave: Tensor) -> Tensor:
-        """Rows of one length, (B, N) with N >= 2400 -> (B,)."""
+    def _alone(self, wave: Tensor) -> Tensor:
+        """Rows of one length, (B, N) with N >= 2400 -> `_pooled`."""
         return self._pooled(self.m_transform[0](self.m_frontend[0](wave)[:, None]))
 
     def _together(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """As `each_length` of `_logit`, but each batch norm sees the rows of all lengths at once."""
+        """As `each_length` of `_alone`, but each batch norm sees the rows of all lengths at once."""
         groups, rows = zip(*by_length(wave, lengths), strict=True)
         maps = [self.m_frontend[0](group)[:, None] for group in groups]
         layers = self.m_transform[0]
@@ -187,11 +188,10 @@ class LfccLcnn(nn.Module):
         return torch.cat([self._pooled(x) for x in maps])[torch.cat(rows).argsort()]
 
     def _pooled(self, maps: Tensor) -> Tensor:
-        """(B, 32, T // 16, 3) -> (B,)."""
+        """(B, 32, T // 16, 3) -> the logit, and behind it the mean that it is of, (B, 1 + WIDTH)."""
         frames = maps.transpose(1, 2).flatten(2)  # (B, T // 16, WIDTH)
         mean = (self.m_before_pooling[0](frames) + frames).mean(1)
-        logit: Tensor = self.m_output_act[0](mean)
-        return logit[:, 0]
+        return torch.cat([self.m_output_act[0](mean), mean], dim=1)
 
     def trainable(self, stage: str) -> dict[str, list[nn.Module]]:
         """What a stage trains, by the group whose learning rate it takes: everything, in the one stage `whole`.
@@ -211,4 +211,4 @@ class LfccLcnn(nn.Module):
             UsageError: no such stage.
         """
         check_stage("LFCC-LCNN", stage, STAGES)
-        return binary_cross_entropy(self(*inputs), labels)
+        return binary_cross_entropy(self(*inputs).scores, labels)

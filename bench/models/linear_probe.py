@@ -33,10 +33,10 @@ class LinearProbe(HiddenStateDetector):
         super().__init__(backbone)
         self.linear = nn.Linear(self.backbone.architecture.width, 2)
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Last hidden state (B, T, D) -> (B, 2): spoof, bona fide."""
-        logits: Tensor = self.linear(hidden.mean(1))
-        return logits
+    def embedded(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Last hidden state (B, T, D) -> its mean (B, D), and the logits (B, 2): spoof, bona fide."""
+        mean = hidden.mean(1)
+        return mean, self.linear(mean)
 
     def trainable(self, stage: str) -> dict[str, list[nn.Module]]:
         """What the one stage, `head`, trains: the linear layer.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import ClassVar
 
 import torch
@@ -68,13 +69,23 @@ def balanced_weights(labels: Tensor) -> Tensor:
 class TwoLogits(nn.Module):
     """Training of a detector by the cross-entropy of its two logits, as a whole where it says nothing else.
 
-    A base of the detector, before the one that builds it. The detector has `logits`, which takes the inputs of `loss`
-    (see `bench.models`) and gives (B, 2), spoof and bona fide, and `scored`, what `forward` gives of logits.
+    A base of the detector, before the one that builds it. The detector has `embedded`, which takes the inputs of `loss`
+    (see `bench.models`) and gives what its last layer takes, (B, D), and the logits made of that, (B, 2), spoof and
+    bona fide; and `scored`, what `forward` gives of logits.
     """
 
     stages: ClassVar[tuple[str, ...]] = ("whole",)
-    logits: Callable[..., Tensor]
-    scored: Callable[[Tensor], Tensor | Output]
+    embedded: Callable[..., tuple[Tensor, Tensor]]
+    scored: Callable[[Tensor], Output]
+
+    def logits(self, *inputs: Tensor) -> Tensor:
+        """Inputs of `loss` -> (B, 2): spoof, bona fide."""
+        return self.embedded(*inputs)[1]
+
+    def output(self, *inputs: Tensor) -> Output:
+        """Inputs of `loss` -> scores, extras and embedding."""
+        embedding, logits = self.embedded(*inputs)
+        return replace(self.scored(logits), embedding=embedding)
 
     def trainable(self, stage: str) -> dict[str, list[nn.Module]]:
         """What a stage trains, by the group whose learning rate it takes: everything.
@@ -98,5 +109,4 @@ class TwoLogits(nn.Module):
         """
         check_stage(type(self).__name__, stage, self.stages)
         logits = self.logits(*inputs).float()
-        found = self.scored(logits.detach())
-        return Loss(cross_entropy(logits, labels, class_weights), found.scores if isinstance(found, Output) else found)
+        return Loss(cross_entropy(logits, labels, class_weights), self.scored(logits.detach()).scores)

@@ -106,21 +106,21 @@ class RawNet2(TwoLogits):
             Natural-log probability of bona fide (B,), at most 0, and as `margin` the logit of bona fide minus that of
             spoof, which does not crowd at 0 (positive = bona fide is the authors' own decision).
         """
-        return self.scored(self.logits(wave, lengths))
+        return self.output(wave, lengths)
 
     def scored(self, logits: Tensor) -> Output:
         """Logits (B, 2) -> scores (B,) and `margin`."""
         margin = logits[:, 1] - logits[:, 0]
         return Output(functional.log_softmax(logits, dim=1)[:, 1], {"margin": margin})
 
-    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """(B, N) -> (B, 2): spoof, bona fide."""
+    def embedded(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, N) -> (B, nb_fc_node), and the logits (B, 2): spoof, bona fide."""
         # One clip at a time on a CPU, whose cache then holds its maps.
         clips = len(wave) if self.training or torch.is_grad_enabled() or wave.is_cuda else 1
         maps = torch.cat([self._encode(part) for part in torch.split(wave, clips)])
         _, last = self.gru(functional.selu(self.bn_before_gru(maps)).mT)
-        logits: Tensor = self.fc2_gru(self.fc1_gru(last[-1]))
-        return logits
+        embedding = self.fc1_gru(last[-1])
+        return embedding, self.fc2_gru(embedding)
 
     def _encode(self, wave: Tensor) -> Tensor:
         """(B, N) -> (B, C, T)."""

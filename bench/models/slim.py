@@ -252,18 +252,19 @@ class Slim(nn.Module):
 
     def forward(self, wave: Tensor, lengths: Tensor) -> Output:
         """(B, N) at 16 kHz, rows of one length, -> scores (B,) and extra `mismatch` (B,). `lengths` is not used."""
-        scores, dependency = self._scored([reading(wave) for reading in self.readings])
-        return Output(scores, {"mismatch": self.mismatch(*dependency)})
+        embedding, dependency = self._embedded([reading(wave) for reading in self.readings])
+        return Output(self.head(embedding)[:, 0], {"mismatch": self.mismatch(*dependency)}, embedding)
 
     def _dependency(self, encoded: Sequence[Tensor]) -> list[Tensor]:
         return [side.compression(x) for side, x in zip(self.sides, encoded, strict=True)]
 
-    def _scored(self, encoded: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
-        """Of what the readings give: logits (B,), and dependency features (B, T, F) of style and linguistics."""
+    def _embedded(self, encoded: Sequence[Tensor]) -> tuple[Tensor, list[Tensor]]:
+        """Of what the readings give: what the classifier takes, (B, 2 (mlp + F)), style and linguistics side by side;
+        and the dependency features (B, T, F) of both.
+        """
         dependency = self._dependency(encoded)
         embeddings = [side.mlp(side.pooling(x)) for side, x in zip(self.sides, encoded, strict=True)]
-        logits: Tensor = self.head(torch.cat([*embeddings, *(x.mean(1) for x in dependency)], dim=1))
-        return logits[:, 0], dependency
+        return torch.cat([*embeddings, *(x.mean(1) for x in dependency)], dim=1), dependency
 
     def mismatch(self, style: Tensor, linguistics: Tensor) -> Tensor:
         """The cosine distance, 0 to 2, of the two dependency features (B, T, F) of an utterance: (B,).
@@ -322,5 +323,5 @@ class Slim(nn.Module):
             return Loss(self_contrastive(*dependency, **options))
 
     def _detection_loss(self, inputs: Sequence[Tensor], labels: Tensor) -> Loss:
-        logits, _ = self._scored(inputs)
-        return binary_cross_entropy(logits, labels)
+        embedding, _ = self._embedded(inputs)
+        return binary_cross_entropy(self.head(embedding)[:, 0], labels)

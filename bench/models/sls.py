@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.models import Output
 from bench.models.objective import TwoLogits
 from bench.models.wav2vec2 import BackboneDetector
 
@@ -41,7 +42,7 @@ class SLS(TwoLogits, BackboneDetector):
         self.fc1 = nn.Linear((FRAMES // POOL) * (width // POOL), hidden)
         self.fc3 = nn.Linear(hidden, 2)
 
-    def forward(self, wave: Tensor, lengths: Tensor) -> Tensor:
+    def forward(self, wave: Tensor, lengths: Tensor) -> Output:
         """Natural-log probability of bona fide (B,), at most 0.
 
         SELU also follows the last layer, so that two very negative logits tie at ln 0.5: as the authors train it.
@@ -50,14 +51,14 @@ class SLS(TwoLogits, BackboneDetector):
             wave: (B, 64600) float32 in [-1, 1], not normalised, a shorter file tiled.
             lengths: (B,), not needed: every sample of a tiled window is real.
         """
-        return self.scored(self.logits(wave, lengths))
+        return self.output(wave, lengths)
 
-    def scored(self, logits: Tensor) -> Tensor:
+    def scored(self, logits: Tensor) -> Output:
         """Logits (B, 2) -> scores (B,). Training by log-probabilities, as the authors do, is training by logits."""
-        return functional.log_softmax(logits, dim=1)[:, 1]
+        return Output(functional.log_softmax(logits, dim=1)[:, 1])
 
-    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """(B, 64600) -> (B, 2): spoof, bona fide, behind the last SELU."""
+    def embedded(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 64600) -> (B, hidden), and the logits (B, 2): spoof, bona fide, behind the last SELU."""
         mixed: Tensor | None = None
         for block in self.backbone.blocks(wave):
             gate = torch.sigmoid(self.fc0(block.mean(1)))  # (B, 1): one weight a layer, and they need not sum to 1
@@ -66,4 +67,5 @@ class SLS(TwoLogits, BackboneDetector):
         assert mixed is not None, "a backbone has blocks"
         maps = functional.selu(self.first_bn(mixed[:, None]))  # (B, 1, frames, width)
         pooled = functional.max_pool2d(maps, POOL).flatten(1)
-        return functional.selu(self.fc3(functional.selu(self.fc1(pooled))))
+        embedding = functional.selu(self.fc1(pooled))
+        return embedding, functional.selu(self.fc3(embedding))

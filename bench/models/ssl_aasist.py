@@ -56,10 +56,10 @@ class SSLAASIST(BackboneNames, TwoLogits, GraphHead):
             wave: (B, 64600) float32 in [-1, 1], not normalised, a shorter file tiled.
             lengths: (B,), not needed: every sample of a tiled window is real.
         """
-        return self.scored(self.logits(wave, lengths))
+        return self.output(wave, lengths)
 
-    def logits(self, wave: Tensor, lengths: Tensor) -> Tensor:
-        """(B, 64600) -> (B, 2): spoof, bona fide."""
+    def embedded(self, wave: Tensor, lengths: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 64600) -> as `classify`."""
         hidden, _ = self.backbone(wave)
         maps = functional.max_pool2d(self.LL(hidden).mT[:, None], 3)  # (B, 1, BINS, T)
         maps = selu(self.first_bn1(self.encoder(selu(self.first_bn(maps)))))

@@ -41,11 +41,11 @@ class TwoStageXLSR(HiddenStateDetector):
         self.attention_weights_layer = nn.Sequential(nn.Linear(width, 128), nn.Tanh(), nn.Linear(128, 1))
         self.classifier = nn.Sequential(nn.Linear(width, 256), nn.ReLU(), nn.Dropout(0.1), nn.Linear(256, 2))
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """Last hidden state (B, T, D) -> (B, 2): spoof, bona fide."""
+    def embedded(self, hidden: Tensor) -> tuple[Tensor, Tensor]:
+        """Last hidden state (B, T, D) -> (B, 256), and the logits (B, 2): spoof, bona fide."""
         attention = torch.softmax(self.attention_weights_layer(hidden), dim=1)  # (B, T, 1)
-        logits: Tensor = self.classifier((attention * hidden).sum(1))
-        return logits
+        embedding = self.classifier[:-1]((attention * hidden).sum(1))
+        return embedding, self.classifier[-1](embedding)
 
     def trainable(self, stage: str) -> dict[str, list[nn.Module]]:
         """What a stage trains, by the group whose learning rate it takes; all else is frozen and in evaluation mode.

@@ -79,7 +79,7 @@ def scores(model: LfccLcnn, clips: Sequence[NDArray[np.float64]]) -> NDArray[np.
     """Clips of any lengths as one batch."""
     waves = [torch.from_numpy(clip).float() for clip in clips]
     batch = torch.nn.utils.rnn.pad_sequence(waves, batch_first=True)
-    result: NDArray[np.float32] = model(batch, torch.tensor([len(wave) for wave in waves])).numpy()
+    result: NDArray[np.float32] = model(batch, torch.tensor([len(wave) for wave in waves])).scores.numpy()
     return result
 
 
@@ -221,7 +221,9 @@ def test_a_tensor_that_is_missing_is_named(tensors: dict[str, Tensor]) -> None:
 def test_trains() -> None:
     """Training drops features and gives every weight a gradient; what the authors keep fixed is no weight."""
     network = LfccLcnn().train()
-    once, again = (network(torch.from_numpy(CLIPS["noise"][None]).float(), torch.tensor([40_000])) for _ in range(2))
+    once, again = (
+        network(torch.from_numpy(CLIPS["noise"][None]).float(), torch.tensor([40_000])).scores for _ in range(2)
+    )
     assert once != again
     once.sum().backward()
     assert all(parameter.grad is not None for parameter in network.parameters())
@@ -254,10 +256,10 @@ def test_files_of_a_batch_are_normed_together() -> None:
     layers = reference.m_transform[0]
     assert isinstance(layers, nn.Sequential)
     with torch.no_grad():
-        found = network(*padded(*names))
+        found = network(*padded(*names)).scores
         maps = [layers[:5](reference.m_frontend[0](padded(name)[0])[:, None]) for name in names]
         values = torch.cat([x[0].flatten(1) for x in maps], dim=1).double().numpy()
-        further = network.train()(*padded(*names, zeros=777))
+        further = network.train()(*padded(*names, zeros=777)).scores
     state = network.m_transform[0].get_submodule("5").state_dict()
     share = 1 - 0.9**2  # of the statistics that two equal batches have replaced
     np.testing.assert_allclose(state["running_mean"], share * values.mean(1), rtol=0, atol=1e-5)
@@ -271,7 +273,7 @@ def test_files_of_one_length_are_trained_as_a_plain_batch() -> None:
     network = without_dropout()
     wave, lengths = padded("noise", "sine", "burst")
     plain = copy.deepcopy(network)
-    network(wave, lengths).square().sum().backward()
+    network(wave, lengths).scores.square().sum().backward()
     maps = plain.m_transform[0](plain.m_frontend[0](wave)[:, None])
     frames = maps.transpose(1, 2).flatten(2)
     plain.m_output_act[0]((plain.m_before_pooling[0](frames) + frames).mean(1)).square().sum().backward()

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from bench import weights
 from bench.errors import UsageError
+from bench.models import Output
 from bench.models.linear_probe import LinearProbe
 from bench.models.two_stage import TwoStageXLSR
 from bench.models.wav2vec2 import Reading, architecture
@@ -31,8 +32,8 @@ def model() -> LinearProbe:
 
 @torch.inference_mode()
 def scores(model: LinearProbe, wave: Tensor) -> Tensor:
-    out: Tensor = model(wave, torch.full((len(wave),), wave.shape[1]))
-    return out
+    out: Output = model(wave, torch.full((len(wave),), wave.shape[1]))
+    return out.scores
 
 
 def test_the_score_is_a_difference_of_two_weighted_means(model: LinearProbe) -> None:

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from bench.models import Output
 from bench.models.sls import SLS
 from tests.models.steps import Array, noise, selu
 
@@ -37,8 +38,8 @@ def build(seed: int = 0) -> SLS:
 
 @torch.inference_mode()
 def scores(model: SLS, wave: Tensor) -> Tensor:
-    out: Tensor = model(wave, torch.full((len(wave),), wave.shape[1]))
-    return out
+    out: Output = model(wave, torch.full((len(wave),), wave.shape[1]))
+    return out.scores
 
 
 def log_softmax(x: Array) -> Array:
@@ -175,7 +176,7 @@ def test_the_classifier_fits_201_to_203_frames(hops: int, fits: bool) -> None:
 def test_the_lengths_are_not_looked_at() -> None:
     """Every sample of a tiled window is real."""
     model, wave = build(), noise(2, SAMPLES)
-    assert torch.equal(model(wave, torch.tensor([SAMPLES, 1_000])), scores(model, wave))
+    assert torch.equal(model(wave, torch.tensor([SAMPLES, 1_000])).scores, scores(model, wave))
 
 
 def test_size_of_the_full_model() -> None:

@@ -15,6 +15,7 @@ from transformers import Wav2Vec2Model
 from bench import registry, weights
 from bench.cards import AudioRecipe
 from bench.errors import WeightsError
+from bench.models import Output
 from bench.models.two_stage import TwoStageXLSR
 from bench.models.wav2vec2 import architecture
 from bench.scoring import Scorer, build_model
@@ -39,8 +40,8 @@ def build(**changes: int) -> TwoStageXLSR:
 def scores(model: nn.Module, wave: Tensor) -> Tensor:
     with torch.inference_mode():
         out = model(wave, torch.full((len(wave),), wave.shape[1]))
-    assert isinstance(out, Tensor)
-    return out
+    assert isinstance(out, Output)
+    return out.scores
 
 
 @pytest.fixture(scope="module")
@@ -146,7 +147,7 @@ def test_zeros_behind_a_short_file_are_heard() -> None:
     model, wave = build(), noise(1, SAMPLES)
     wave[:, 2000:] = 0
     with torch.inference_mode():
-        padded = model(wave, torch.tensor([2000]))
+        padded = model(wave, torch.tensor([2000])).scores
     assert torch.equal(padded, scores(model, wave))
     assert (padded - scores(model, wave[:, :2000])).abs().item() > 1e-4
 
@@ -171,7 +172,7 @@ def test_confident_trials_keep_their_order() -> None:
     assert set(torch.softmax(logits, dim=1)[:, 1].tolist()) == {1.0}
     assert len(set(scores(model, wave).tolist())) == 8
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-        assert model(wave, torch.full((8,), SAMPLES)).dtype == torch.float32
+        assert model(wave, torch.full((8,), SAMPLES)).scores.dtype == torch.float32
 
 
 # Training
@@ -214,7 +215,7 @@ def test_size_of_the_cards(name: str) -> None:
     with torch.device("meta"), torch.inference_mode():
         model = build_model(card.model, card.arguments, name)
         assert isinstance(model, TwoStageXLSR)
-        assert model.eval()(torch.empty(2, 80_000), torch.full((2,), 80_000)).shape == (2,)
+        assert model.eval()(torch.empty(2, 80_000), torch.full((2,), 80_000)).scores.shape == (2,)
 
     def count(*modules: nn.Module) -> int:
         return sum(value.numel() for module in modules for value in module.parameters())
