@@ -280,6 +280,13 @@ class Archive(Fields):
 
 
 class DatasetCard(Card):
+    """A dataset.
+
+    redistributable: whether its licence lets anybody put copies of its audio on a public page that names title, licence
+            and source. False where it is for non-commercial use or research only, where nobody knows, and where
+            accounts must accept terms before they get the files.
+    """
+
     reader: str = Field(pattern=r"^[A-Za-z_][\w.]*:[A-Za-z_]\w*$")
     arguments: Arguments = Field(default_factory=dict)
     counts: Counts | None = None
@@ -287,6 +294,7 @@ class DatasetCard(Card):
     archives: tuple[Archive, ...] = ()
     made_by: str | None = Field(default=None, pattern=r"^bench\.corpora\.\w+:\w+$")  # called with the data root
     sibling_of: str | None = None
+    redistributable: bool = False
 
     @field_validator("name")
     @classmethod

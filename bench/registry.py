@@ -114,6 +114,8 @@ class Registry(Generic[C]):
         dropped = NOT_INHERITED.union(*(fields for own, fields in OF_OTHER_WEIGHTS.items() if own in raw))
         if {"model", "arguments"} & raw.keys():
             dropped |= {"parameters"}
+        if "licence" in raw:
+            dropped |= {"redistributable"}  # was said of the other licence
         inherited = {k: v for k, v in self._merged(parent, (*seen, name)).items() if k not in dropped}
         return _overlay(inherited, {k: v for k, v in raw.items() if k != "extends"}, self._model)
 

@@ -155,9 +155,7 @@ class Workspace:
             if perturbation is not None:
                 perturbation.check()
                 return replace(self.dataset(clean), card=card, perturbation=perturbation)
-            place = self.options.data.get(name) or self.options.data.get(card.sibling_of or "")
-            # A list or folder without a card names its place itself.
-            root = place if place is not None and name in self.datasets else self.options.data_root
+            root = corpora.root_of(card, self.options.data_root, self.options.data)
             return corpora.load(card, root, make=self._make)
 
         return self.once(("dataset", name), load)

@@ -26,7 +26,7 @@ import bench
 from bench import registry
 from bench.cards import DatasetCard, DetectorCard, Recipe, Weights
 from bench.errors import CardError, UsageError
-from bench.report import NO_LICENCE, NON_COMMERCIAL
+from bench.report.badges import NO_LICENCE, NON_COMMERCIAL
 from bench.scoring import build_model, model_version, resolve_model
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -109,6 +109,16 @@ class Dataset:
             return facts | ({"asv": self.asv.facts()} if self.asv else {})
         except DataError as error:
             return facts | {"warnings": [*self.warnings, f"no t-DCF: {error.reason()}"]}
+
+
+def root_of(card: DatasetCard, data_root: Path, places: Mapping[str, Path]) -> Path:
+    """The folder below which the corpus of a card is searched.
+
+    Args:
+        places: of single datasets and of their siblings, as `--data` names them. The card of a user's own list or
+            folder (`own_card`) names its place itself, so that any root does.
+    """
+    return places.get(card.name) or places.get(card.sibling_of or "") or data_root
 
 
 def load(card: DatasetCard, root: Path, *, make: bool = False) -> Dataset:
