@@ -35,12 +35,23 @@ PLAIN: dict[str, Any] = {"box": SIMPLE_HEAD, "show_edge": False, "pad_edge": Fal
 
 @contextmanager
 def display() -> Iterator[Display]:
+    """Of a command that several processes carry out together, the main one alone shows what it does."""
     from bench import training
-    from bench.progress import Live, Plain, Silent
+    from bench.progress import Silent
 
     if not training.main_process():
         yield Silent()
-    elif err.is_terminal:
+        return
+    with shown() as display:
+        yield display
+
+
+@contextmanager
+def shown() -> Iterator[Display]:
+    """A live bar on a terminal, plain lines elsewhere."""
+    from bench.progress import Live, Plain
+
+    if err.is_terminal:
         with Live(err) as live:
             yield live
     else:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +12,7 @@ from rich.text import Text
 
 from bench import terminal
 from bench.cli import shared
-from bench.cli.shared import existing, workspace_of
+from bench.cli.shared import existing, named_places, workspace_of
 
 
 @click.command("import")
@@ -36,12 +38,60 @@ def import_(file: Path, detector: str, dataset: str, **options: Any) -> None:
 
 @click.command()
 @click.option("--out", "folder", type=click.Path(path_type=Path), default="site", help="Folder to write.")
+@click.option("--base-url", metavar="URL", help="Where the site will be read: for badges and citations.")
+@click.option("--scores", is_flag=True, help="Publish the score of every trial, too.")
+@click.option("--audio/--no-audio", default=True, help="Let the worst errors be heard, where the licence allows it.")
+@click.option("--serve", is_flag=True, help="Serve it to this machine alone, and follow the results.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Of --serve (default: 8000 or the next free one).")
 @shared.results
-def report(folder: Path, results: Path) -> None:
-    """Write the leaderboard as one static page.
+@shared.data_root
+@shared.data
+@shared.cards
+def report(
+    folder: Path,
+    base_url: str | None,
+    scores: bool,
+    audio: bool,
+    serve: bool,
+    port: int | None,
+    results: Path,
+    **corpora: Any,
+) -> None:
+    """Write the leaderboard as a static site.
 
-    It needs no server and no network.
+    It needs no server and no network, and lies wherever you put it. Only pages that have changed are made again; what
+    was deleted from the results is deleted from the site. Corpora are looked at for the audio of the error browser
+    alone, and need not be here.
     """
-    from bench import report
+    if port is not None and not serve:
+        raise click.UsageError("--port is of --serve")
+    from bench.report.audible import Recordings
+    from bench.report.build import Written, write
+    from bench.report.site import Site, address
 
-    terminal.out.print(f"wrote {report.write(existing(results), folder)}", soft_wrap=True, highlight=False)
+    store = existing(results)
+    site = Site(address(base_url) if base_url is not None else "", scores)
+    places = {"data_root": corpora["data_root"], "data": named_places(corpora["data"]), "cards": corpora["cards"]}
+    recordings = Recordings(**places) if audio else None
+
+    def build() -> Written:
+        started = time.monotonic()
+        with terminal.shown() as display:
+            written = write(store, folder, site=site, recordings=recordings, display=display)
+        say(f"wrote {written.told} in {time.monotonic() - started:.1f} s")
+        return written
+
+    try:
+        if serve:
+            from bench.report.serve import serve as serving
+
+            serving(store, build, port, say)
+        else:
+            build()
+    except KeyboardInterrupt:
+        terminal.err.print("\ninterrupted; every page is whole, and the same command goes on from there")
+        sys.exit(130)
+
+
+def say(line: str) -> None:
+    terminal.out.print(line, soft_wrap=True, highlight=False, markup=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -54,17 +54,20 @@ batch_size = click.option(
 )
 
 
+data = click.option(
+    "--data",
+    "data",
+    multiple=True,
+    metavar="NAME=PATH",
+    help="Place of one dataset; a NAME without a card stands for your own CSV list or real/fake folder.",
+)
+
+
 def places(command: F) -> F:
     """Options every command that looks for files shares."""
     options = [
         data_root,
-        click.option(
-            "--data",
-            "data",
-            multiple=True,
-            metavar="NAME=PATH",
-            help="Place of one dataset; a NAME without a card stands for your own CSV list or real/fake folder.",
-        ),
+        data,
         click.option(
             "--weights",
             envvar="BENCH_WEIGHTS",
@@ -105,13 +108,18 @@ def workspace_of(options: dict[str, Any], *, make: bool = False) -> Workspace:
 
     if "feature_cache" in options:
         options["feature_limit"] = int(options.pop("feature_cache") * 10**9)
+    return Workspace(Options(data=named_places(options.pop("data", ())), **options), make=make)
+
+
+def named_places(given: Iterable[str]) -> dict[str, Path]:
+    """What `--data` says."""
     places: dict[str, Path] = {}
-    for item in options.pop("data", ()):
+    for item in given:
         name, equals, path = item.partition("=")
         if not (name and equals and path):
             raise click.BadParameter(f"{item!r} is not NAME=PATH", param_hint="--data")
         places[name] = Path(path)
-    return Workspace(Options(data=places, **options), make=make)
+    return places
 
 
 def existing(root: Path) -> Store:

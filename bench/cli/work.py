@@ -229,6 +229,7 @@ def score(
 def demo(folder: Path, **places: Any) -> None:
     """Train, score and report on synthetic data: offline, on a CPU."""
     from bench import matrix, report
+    from bench.report.audible import Recordings
 
     workspace = workspace_of(places, make=True)
     with terminal.display() as display:
@@ -237,7 +238,9 @@ def demo(folder: Path, **places: Any) -> None:
         outcomes = matrix.run(workspace, matrix.plan(workspace, DEMO_DETECTORS, ["demo"]), display)
     terminal.print_outcomes(workspace, outcomes, as_json=False)
     terminal.out.print(WHAT_THE_DEMO_SHOWS)
-    page = report.write(workspace.store, folder).resolve()
-    terminal.out.print(f"leaderboard: {page}", soft_wrap=True, highlight=False)
+    with terminal.display() as display:
+        recordings = Recordings(workspace.options.data_root)
+        site = report.write(workspace.store, folder, recordings=recordings, display=display)
+    terminal.out.print(f"leaderboard: {site.index.resolve()}", soft_wrap=True, highlight=False)
     if not all(outcome.ok for outcome in outcomes):
         sys.exit(1)
