@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 PARITY := $(VENV)/parity
 
-.PHONY: demo test lint parity lock clean
+.PHONY: demo test lint parity axe lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bench demo
@@ -19,6 +19,13 @@ lint: $(VENV)/.ready
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
+
+# What checks the accessibility of the site in the browser tests, which skip without it. Needs npm.
+axe: tests/browser/node_modules/.ready
+
+tests/browser/node_modules/.ready: tests/browser/package-lock.json
+	npm ci --prefix tests/browser --ignore-scripts --no-audit --no-fund
+	touch $@
 
 # The backbone against genuine fairseq, on transformers 5 and 4. What .venv does not have lies in folders that are
 # searched before it; all else is shared. Needs a C++ compiler; takes minutes.

@@ -10,8 +10,11 @@ from typing import Any
 
 import pytest
 
-from bench import audio, terminal
+from bench import audio, report, terminal
 from bench.cards import AudioRecipe
+from bench.report.site import Site
+from bench.store import Store
+from tests import hostile
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -32,6 +35,16 @@ def demo_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, subprocess
     environment = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
     script = Path(sys.executable).parent / "bench"
     return folder, subprocess.run([script, "demo"], cwd=folder, env=environment, capture_output=True, text=True)
+
+
+@pytest.fixture(scope="session")
+def hostile_site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site of cells of every status, with the names of `tests.hostile`."""
+    folder = tmp_path_factory.mktemp("hostile")
+    store = Store(folder / "results")
+    hostile.fill(store)
+    report.write(store, folder / "site", site=Site("https://example.org/board/"), processes=1)
+    return folder / "site"
 
 
 @pytest.fixture
