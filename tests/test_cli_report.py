@@ -101,7 +101,7 @@ def test_interrupted(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(build, "write", write)
     told = report()
     assert told.exit_code == 130
-    assert "interrupted; every page is whole" in told.stderr
+    assert "interrupted; every page is whole, the same command makes the rest" in told.stderr
 
 
 def test_serve(asked: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch) -> None:

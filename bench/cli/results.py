@@ -89,7 +89,7 @@ def report(
         else:
             build()
     except KeyboardInterrupt:
-        terminal.err.print("\ninterrupted; every page is whole, and the same command goes on from there")
+        terminal.err.print("\ninterrupted; every page is whole, the same command makes the rest")
         sys.exit(130)
 
 

@@ -30,7 +30,7 @@ from bench.report.measured import Line, Measured, draw, lines
 from bench.report.site import Site
 from bench.report.sources import fingerprint
 from bench.report.tables import Files
-from bench.report.workers import Workers, workers
+from bench.report.workers import Workers, between, workers
 from bench.results import Measuring, Result, ranked
 from bench.slices import Draws
 from bench.store import Cell, Store
@@ -92,6 +92,7 @@ class _Task:
     make: Callable[[], Files]
 
     def __call__(self) -> Files:
+        between()
         with _named(self.path):
             return self.make()
 
@@ -258,6 +259,7 @@ class _Share:
         measuring, draws = Measuring(self.store, breakdowns=True), dict[str, Draws]()
         found = []
         for cell, made_of in self.cells:
+            between()
             with _named(f"{cell.detector} on {cell.dataset}", cell.path):
                 measured, files = self._one(measuring, draws, cell, wanted=bool(made_of))
             found.append((measured, _page(self.out, made_of, files) if made_of else None))

@@ -16,6 +16,7 @@ from bench.scored import Scored
 
 POINTS = 200  # of a drawn DET curve
 BINS = 60
+LEAST, LARGEST = 1e-290, 1e300  # of a histogram: distances of larger scores may be no number, nor smaller ones parted
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,9 +56,10 @@ def draw(trials: Scored) -> Drawn:
     """The curve and the histogram of trials of both classes."""
     curve = curve_of(trials.values, trials.labels)
     chosen = _vertices(curve)
-    low, high = np.percentile(trials.values, [0.1, 99.9])
-    edges = np.linspace(low, high if high > low else low + 1.0, BINS + 1)
-    inside = np.clip(trials.values, edges[0], edges[-1])
+    values = np.clip(trials.values, -LARGEST, LARGEST)
+    low, high = np.percentile(values, [0.1, 99.9])
+    edges = np.linspace(low, high if high - low > LEAST else low + 1.0, BINS + 1)
+    inside = np.clip(values, edges[0], edges[-1])
     bonafide, spoof = (np.histogram(inside[trials.labels == label], edges)[0] for label in (1, 0))
     return Drawn(curve.far[chosen], curve.frr[chosen], edges, bonafide, spoof)
 

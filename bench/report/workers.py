@@ -9,7 +9,8 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
-from signal import SIG_IGN, SIGINT, signal
+from signal import SIGINT, signal
+from threading import Event
 from typing import TypeVar
 
 from threadpoolctl import threadpool_limits
@@ -50,7 +51,7 @@ class Workers:
 def workers(count: int) -> Iterator[Workers]:
     """Processes with one thread each, as threads of several would wait for each other.
 
-    An interruption lets each of them end what it is at, and no more: no file is left half written.
+    An interruption from the keyboard lets each of them end the page it is at: no file is left half written.
     """
     if count == 1:
         with threadpool_limits(1):
@@ -62,6 +63,19 @@ def workers(count: int) -> Iterator[Workers]:
         yield Workers(count, pool)
 
 
+def between() -> None:
+    """Called between two pages: the place where another process than the first one may be interrupted.
+
+    Raises:
+        KeyboardInterrupt: it was.
+    """
+    if _interrupted.is_set():
+        raise KeyboardInterrupt
+
+
+_interrupted = Event()
+
+
 def _start() -> None:
-    signal(SIGINT, SIG_IGN)
+    signal(SIGINT, lambda *_: _interrupted.set())
     threadpool_limits(1)

@@ -29,6 +29,8 @@ DASHES = [[1, 0]] * 4 + [[5, 3]] * 4  # colours alone do not tell eight curves a
 SHAPES = ("circle", "triangle-up", "diamond")
 NAMES_LIMIT = 140  # pixels of a name beside its row
 
+DRAWABLE = (1e-290, 1e300)  # at smaller and larger numbers vega's axes end in an error
+
 FONT = "system-ui, sans-serif"
 SIZE = 12
 CONFIG: dict[str, Any] = {
@@ -172,7 +174,7 @@ def axis_title(text: str) -> str:
 
 
 def finite(values: Iterable[float], what: str) -> list[float]:
-    """Numbers for a specification, to six significant digits.
+    """Numbers for a specification, to six significant digits; those outside of `DRAWABLE` to its ends, or zero.
 
     Raises:
         DataError: one is NaN or infinite.
@@ -180,7 +182,8 @@ def finite(values: Iterable[float], what: str) -> list[float]:
     found = [float(f"{value:.6g}") for value in values]
     if not all(map(math.isfinite, found)):
         raise DataError(f"{what} of a figure is not a finite number")
-    return found
+    least, most = DRAWABLE
+    return [math.copysign(min(abs(value), most), value) if abs(value) >= least else 0.0 for value in found]
 
 
 @dataclass(frozen=True)
