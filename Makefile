@@ -12,8 +12,9 @@ PARITY := $(VENV)/parity
 demo: $(VENV)/.ready
 	$(BIN)/bench demo
 
+# Files of tests are shared out to a process a core, each with one thread: more would wait for each other.
 test: $(VENV)/.ready
-	$(BIN)/python -P -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest -n auto --maxprocesses 4 --dist loadfile
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check

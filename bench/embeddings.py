@@ -55,10 +55,14 @@ def read(folder: Path) -> pd.DataFrame | None:
         return None
     remedy = "delete this file: the scores are not touched, and the page has no map"
     found = read_parquet(place, remedy=remedy)
-    sound = list(found) == ["trial", "embedding"] and all(isinstance(row, np.ndarray) for row in found["embedding"])
-    if not sound or found["embedding"].map(len).nunique() != 1:
+    if list(found) != ["trial", "embedding"] or found["trial"].dtype != "str" or not _of_one_length(found["embedding"]):
         raise StoreError("it holds no embeddings of one length", where=place, remedy=remedy)
     return found
+
+
+def _of_one_length(rows: pd.Series) -> bool:
+    numbers = all(isinstance(row, np.ndarray) and row.dtype.kind in "iuf" for row in rows)
+    return numbers and rows.map(len).nunique() == 1
 
 
 def read_parts(folder: Path) -> list[pd.DataFrame]:

@@ -153,9 +153,9 @@ def slices(groups: Iterable[str], flags: NDArray[np.bool_], spoof_only: bool) ->
     same_length("groups", len(column), "scores", flags.size)
     values = sorted(set(column))
     number = {value: code for code, value in enumerate(values)}
-    codes = np.fromiter(map(number.__getitem__, column), dtype=np.int64, count=len(column))
+    codes = np.fromiter(map(number.__getitem__, column), dtype=np.min_scalar_type(len(values)), count=len(column))
 
-    # One sort puts each slice side by side; a mask a value would cost (values x trials).
+    # One sort puts each slice side by side, a fast one for small types; a mask a value would cost (values x trials).
     rows = np.argsort(codes, kind="stable")
     parts = np.split(rows, np.cumsum(np.bincount(codes))[:-1])
     every_bonafide = np.flatnonzero(flags)

@@ -141,7 +141,7 @@ def _reservations(entry: Published, result: Result) -> Iterator[str]:
         yield "our scores are imported"
     if result.weights == "unverified":
         yield "our weights are unverified"
-    if any(facts["warnings"] for facts in weights.get("lists", ())):
+    if any(facts.get("warnings") for facts in weights.get("lists", ())):
         yield "ours was trained on another list"
     if not _counts(_facts(result)):
         yield "how many trials the published list has is not known"

@@ -24,7 +24,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
-from bench.errors import StoreError
 from bench.resampling import Unit
 from bench.store import Cell
 from bench.uncertainty import Difference, p_told
@@ -164,7 +163,7 @@ def changes(same_key: bool, before: Mapping[str, Any], now: Mapping[str, Any]) -
 
 
 def made_by(cell: Cell) -> dict[str, Any]:
-    """What made the scores of a cell, as far as its manifest tells; {} of an import. StoreError: it is damaged."""
+    """What made the scores of a cell, as far as its manifest tells; {} of an import."""
     manifest = cell.manifest
     if not manifest.get("scorer"):
         return {}
@@ -174,16 +173,13 @@ def made_by(cell: Cell) -> dict[str, Any]:
 
 
 def of_other_seed(cell: Cell) -> bool:
-    """Whether its weights were trained with another seed than its card says. StoreError: the manifest is damaged."""
+    """Whether its weights were trained with another seed than its card says."""
     seed = _part(cell, "weights").get("seed")
     return seed is not None and bool(seed != _part(cell, "recipe").get("seed", seed))
 
 
 def _part(cell: Cell, name: str) -> Mapping[str, Any]:
-    part = cell.manifest["detector"].get(name) or {}
-    if not isinstance(part, dict):
-        what = f"its manifest is damaged: `{name}` of the detector is {type(part).__name__}, no mapping"
-        raise StoreError(what, where=cell.path, remedy="remove this folder and run again")
+    part: Mapping[str, Any] = cell.manifest["detector"].get(name) or {}
     return part
 
 

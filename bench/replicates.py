@@ -7,6 +7,7 @@ have their value. All are exactly those of the same trials repeated as often as 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
@@ -18,11 +19,14 @@ from numpy.typing import ArrayLike, NDArray
 from bench.cores import cores
 from bench.costs import detection_cost
 from bench.det import Counts, Curve, Floats, classes, curve_between
-from bench.resampling import Resampling
+from bench.resampling import Resampling, Rows
 
 REPLICATES = 1_000
 
+STEPS = 12  # times the root of the trials in a cell: how many parts `Crossings` divides a curve into
+
 Weights: TypeAlias = NDArray[np.integer[Any]]
+CellWeights: TypeAlias = NDArray[np.floating[Any]]
 
 
 class Curves:
@@ -46,14 +50,7 @@ class Curves:
     @cached_property
     def crossing(self) -> Counts:
         """The vertex at which FRR and FAR are nearest, the first of several, (B,)."""
-        low, high = np.zeros(self.size, np.int64), np.full(self.size, len(self._thresholds) - 1)
-        while (low < high).any():
-            middle = (low + high) // 2
-            crossed = np.subtract(*self._rates(middle)) >= 0
-            high, low = np.where(crossed, middle, high), np.where(crossed, low, middle + 1)
-        before = np.maximum(low - 1, 0)
-        nearer = np.abs(np.subtract(*self._rates(before))) <= np.abs(np.subtract(*self._rates(low)))
-        return np.where(nearer, before, low)
+        return _nearest(self._rates, np.zeros(self.size, np.int64), np.full(self.size, len(self._thresholds) - 1))
 
     def _errors(self, vertex: Counts) -> tuple[Weights, Weights]:
         """Weight of the bona fide rejected and of the spoofed accepted at a vertex of each replicate, (B,)."""
@@ -108,6 +105,93 @@ class Curves:
     def _curve(self, row: int) -> Curve:
         rejected = self._rejected[row, self._spoof]
         return Curve(self._thresholds, self._missed[row, self._bonafide], self._rejected[row, -1] - rejected)
+
+
+class Crossings:
+    """`Curves.eer` with few sums, for the replicates of one curve whose trials are weighed by cell.
+
+    What a class weighs up to a vertex is its trials in each cell (`bench.resampling.Side`) times the weights of the
+    cells: one matrix product gives this at some vertices, and so tells between which two of them a replicate crosses.
+    Only trials between these are summed one by one.
+
+    curve: of all trials. bonafide, spoof: the cell of each trial of the class, in ascending order of score.
+    """
+
+    def __init__(self, curve: Curve, bonafide: Rows, spoof: Rows) -> None:
+        ends = curve.missed, curve.n_spoof - curve.fooled
+        trials = ends[0] + ends[1]
+        # More cells make the product dearer, more steps the sums behind it cheaper: here both take about the same time.
+        steps = math.ceil(STEPS * math.sqrt(trials[-1] / (bonafide.max() + spoof.max() + 2)))
+        # Between two of these vertices lie less than a step of trials, and however many tie on the second one.
+        self._steps = np.searchsorted(trials, np.arange(steps + 1) * trials[-1] // steps)
+        self._bonafide = _Steps(bonafide, ends[0], self._steps)
+        self._spoof = _Steps(spoof, ends[1], self._steps)
+
+    def eer(self, bonafide: CellWeights, spoof: CellWeights) -> Floats:
+        """As `Curves.eer`, (B,).
+
+        Args:
+            bonafide, spoof: how often each cell counts in each replicate, (cells, B), numbers in whose type the weight
+                of all trials of the class is exact.
+        """
+        missed, rejected = self._bonafide.sums(bonafide), self._spoof.sums(spoof)
+        crossed = missed / missed[-1] >= (rejected[-1] - rejected) / rejected[-1]
+        step = np.argmax(crossed, axis=0)  # the first one; never 0, where everything is accepted
+        low, high = self._steps[step - 1], self._steps[step]
+        missed_at = self._bonafide.between(bonafide, missed, step, low, high)
+        rejected_at = self._spoof.between(spoof, rejected, step, low, high)
+
+        def rates(vertex: Counts) -> tuple[Floats, Floats]:
+            return missed_at(vertex) / missed[-1], (rejected[-1] - rejected_at(vertex)) / rejected[-1]
+
+        frr, far = rates(_nearest(rates, low + 1, high))
+        return (frr + far) / 2
+
+
+class _Steps:
+    """One class of `Crossings`.
+
+    places: the cell of each trial. ends: how many trials score at most each vertex (V,). steps: vertices, the first and
+    the last one among them.
+    """
+
+    def __init__(self, places: Rows, ends: Counts, steps: Rows) -> None:
+        self._places, self._ends = places, ends
+        cells, until = int(places.max()) + 1, ends[steps]
+        step = np.repeat(np.arange(1, len(steps)), until[1:] - until[:-1])  # the first with this trial below it
+        counts = np.bincount(step * cells + places, minlength=len(steps) * cells).reshape(-1, cells)
+        self._counts = np.cumsum(counts, axis=0)
+
+    def sums(self, weights: CellWeights) -> Floats:
+        """Weight of the trials up to each step, (steps, B)."""
+        sums: Floats = (self._counts.astype(weights.dtype) @ weights).astype(np.float64)
+        return sums
+
+    def between(
+        self, weights: CellWeights, sums: Floats, step: Rows, low: Counts, high: Counts
+    ) -> Callable[[Counts], Floats]:
+        """Weighs the trials up to a vertex of each replicate: from `low`, the step before `step` (B,), to `high`."""
+        count = len(step)
+        replicates, first = np.arange(count), self._ends[low]
+        more = int((self._ends[high - 1] - first).max())
+        places = (self._places * count).take(first + np.arange(more)[:, None], mode="clip")
+        running = np.empty((more + 2, count))
+        running[0], running[-1] = sums[step - 1, replicates], sums[step, replicates]
+        running[1:-1] = weights.ravel().take(places + replicates)
+        np.cumsum(running[:-1], axis=0, out=running[:-1])
+        # What ties on `high` is in its own sum alone: there may be more of it than rows.
+        return lambda vertex: running[np.minimum(self._ends[vertex] - first, more + 1), replicates]
+
+
+def _nearest(rates: Callable[[Counts], tuple[Floats, Floats]], low: Counts, high: Counts) -> Counts:
+    """The vertex of the smallest |FRR - FAR|, the first of several; FRR reaches FAR from `low` to `high`, (B,) each."""
+    while (low < high).any():
+        middle = (low + high) // 2
+        crossed = np.subtract(*rates(middle)) >= 0
+        high, low = np.where(crossed, middle, high), np.where(crossed, low, middle + 1)
+    before = np.maximum(low - 1, 0)
+    nearer = np.abs(np.subtract(*rates(before))) <= np.abs(np.subtract(*rates(low)))
+    return np.where(nearer, before, low)
 
 
 Measure: TypeAlias = Callable[[Curves], Floats]

@@ -38,6 +38,15 @@ class Scored:
         return values
 
     @cached_property
+    def seconds(self) -> np.ndarray:
+        """Of audio, float64 (N,); NaN where the scores do not tell."""
+        told = self.scores.get("seconds")
+        if told is None or told.dtype.kind not in "iuf":
+            return np.full(len(self.scores), np.nan)
+        seconds: np.ndarray = told.to_numpy(dtype=np.float64)
+        return seconds
+
+    @cached_property
     def labels(self) -> np.ndarray:
         """int8 (N,), 1 = bona fide."""
         return is_bonafide(self.trials)
@@ -73,9 +82,14 @@ def load(cell: Cell, lists: TrialLists) -> Scored:
     """The scored trials of a finished cell.
 
     Raises:
-        StoreError: scores that are not those of the dataset's trial list, or a complete cell that lacks some.
+        StoreError: scores that are not those of the dataset's trial list, a complete cell that lacks some, or a
+            manifest without a digest.
     """
-    trials = lists(cell.dataset, cell.manifest["dataset"]["digest"])
+    digest = cell.manifest["dataset"].get("digest")
+    if not digest:
+        what, remedy = "its manifest names no trial list", "remove this folder and run the cell again"
+        raise StoreError(what, where=cell.path, remedy=remedy)
+    trials = lists(cell.dataset, digest)
     scores = _aligned(cell, trials)
     has_score = scores["score"].notna().to_numpy()
     unscored = int((~has_score).sum())

@@ -8,21 +8,20 @@ are measured under the same ones.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-from bench.det import Counts, EqualErrorRate, Floats, curve_between
+from bench.det import Counts, Curve, Floats, curve_between
 from bench.metrics import slices
-from bench.replicates import Curves, Weights
+from bench.replicates import CellWeights, Crossings, Curves, Weights
 from bench.resampling import FACTORS, FEW, Resampling, Rows, Side
 from bench.scored import Scored
 from bench.trials import COLUMNS, SPOOF_ATTRIBUTES, is_bonafide
-from bench.uncertainty import Interval, interval
+from bench.uncertainty import Interval, intervals
 
 REPLICATES = (
     400  # not the 1,000 of a whole list: a cell has some hundred slices, and an end moves by a tenth of its width
@@ -34,7 +33,8 @@ VALUES = range(2, 61)
 NAMED = {"attack": range(1, 151), "speaker": range(2, 151)}
 
 ROOM = 1 << 22  # trials, times replicates, that are weighed at once: 16 MB
-KEPT = 4 * ROOM  # of the draws of single trials: 32 MB; those of longer lists are drawn again for each cell
+KEPT = 4 * ROOM  # of all draws: 64 MB; those of longer lists are drawn again for each cell
+EXACT = 1 << 24  # all integers up to here are exact in float32
 
 
 @dataclass(frozen=True)
@@ -73,14 +73,14 @@ class Part:
     """The trials of one value of an attribute, and how they are drawn.
 
     bonafide, spoof: rows of the trial list. resampling: of these trials alone, bona fide first; None where a class has
-    no trial. alike: equal for neighbours whose bona fide are the same trials under the same draws.
+    no trial. alike: whether the bona fide are those of all slices, and drawn alike, one by one.
     """
 
     value: str
     bonafide: Rows
     spoof: Rows
     resampling: Resampling | None
-    alike: bytes
+    alike: bool
 
     @property
     def lacking(self) -> str:
@@ -100,7 +100,7 @@ class Draws:
         self._trials, self._seed = trials, seed
         self._bonafide = is_bonafide(trials) == 1
         self._parts: dict[str, list[Part]] = {}
-        self._single: dict[tuple[int, int, int], Weights] = {}
+        self._kept: dict[tuple[Resampling | None, int, int, int], CellWeights] = {}
 
     def parts(self, attribute: str) -> Sequence[Part]:
         """The slices by an attribute, values in alphabetical order."""
@@ -112,13 +112,10 @@ class Draws:
 
     def _part(self, value: str, bonafide: Rows, spoof: Rows, shared: bool) -> Part:
         if not (len(bonafide) and len(spoof)):
-            return Part(value, bonafide, spoof, None, b"")
+            return Part(value, bonafide, spoof, None, False)
         trials = self._trials.iloc[np.concatenate((bonafide, spoof))]
         resampling = Resampling(trials[["label", *FACTORS]], REPLICATES, self._seed)
-        side = resampling.bonafide
-        drawn = resampling.cells(side, range(REPLICATES)).tobytes() if side.factors else b""
-        alike = hashlib.sha256(drawn).digest() if shared else value.encode()
-        return Part(value, bonafide, spoof, resampling, alike)
+        return Part(value, bonafide, spoof, resampling, shared and not resampling.bonafide.factors)
 
     def batches(self, attribute: str) -> list[range]:
         """All replicates in runs, of which the largest slice fits into `ROOM`."""
@@ -126,20 +123,27 @@ class Draws:
         step = max(1, ROOM // max(1, largest))
         return [range(first, min(first + step, REPLICATES)) for first in range(0, REPLICATES, step)]
 
-    def weights(self, resampling: Resampling, side: Side, batch: range) -> Weights:
-        """How often each cell of a class (`bench.resampling.Side`) counts in these replicates, (cells, len(batch))."""
-        if side.factors:
-            return np.ascontiguousarray(resampling.cells(side, batch).T)
-        key = (side.stream, side.size, batch.start)
-        if (kept := self._single.get(key)) is not None:
+    def weights(self, resampling: Resampling, side: Side, batch: range) -> CellWeights:
+        """How often each cell of a class (`bench.resampling.Side`) counts in these replicates, (cells, len(batch)).
+
+        Floats, for fast products; they have room for the weight of all trials, so that every sum is exact.
+        """
+        key = (resampling if side.factors else None, side.stream, side.size, batch.start)
+        if (kept := self._kept.get(key)) is not None:
             return kept
-        count = len(batch)
-        drawn = np.random.default_rng([self._seed, *key]).integers(side.size, size=(side.size, count), dtype=np.int32)
-        places = drawn.astype(np.int64) * count + np.arange(count)
-        weights = np.bincount(places.ravel(), minlength=places.size).astype(np.int32).reshape(places.shape)
-        if sum(each.size for each in self._single.values()) + weights.size <= KEPT:
-            self._single[key] = weights
+        counts = resampling.cells(side, batch).T if side.factors else self._single(side, batch)
+        exact = np.dtype(np.float32 if side.size * int(counts.max()) < EXACT else np.float64)
+        weights: CellWeights = np.ascontiguousarray(counts, dtype=exact)
+        if sum(each.size for each in self._kept.values()) + weights.size <= KEPT:
+            self._kept[key] = weights
         return weights
+
+    def _single(self, side: Side, batch: range) -> Rows:
+        count = len(batch)
+        generator = np.random.default_rng([self._seed, side.stream, side.size, batch.start])
+        places = generator.integers(side.size, size=(side.size, count), dtype=np.int32).astype(np.int64)
+        places = places * count + np.arange(count)
+        return np.bincount(places.ravel(), minlength=places.size).reshape(places.shape)
 
 
 def measured(trials: Scored, attribute: str, draws: Draws) -> list[MeasuredSlice]:
@@ -150,55 +154,65 @@ def measured(trials: Scored, attribute: str, draws: Draws) -> list[MeasuredSlice
     """
     parts = draws.parts(attribute)
     curves = [_ordered(trials.values, part) for part in parts]
-    replicates = np.empty((len(parts), REPLICATES))
+    replicates = np.zeros((len(parts), REPLICATES))
     for batch in draws.batches(attribute):
-        alike: bytes | None = None
-        missed: Weights = np.empty((0, 0), dtype=np.int32)
+        missed: Weights | None = None
         for part, ordered, into in zip(parts, curves, replicates, strict=True):
             if part.lacking or part.resampling is None or ordered is None:
                 continue
-            bonafide, spoof = part.resampling.bonafide, part.resampling.spoof
-            if part.alike != alike:
-                weights = draws.weights(part.resampling, bonafide, batch)
-                alike, missed = part.alike, _running(weights, bonafide.places[ordered.bonafide])
-            rejected = _running(draws.weights(part.resampling, spoof, batch), spoof.places[ordered.spoof])
-            into[batch.start : batch.stop] = Curves(missed, rejected, ordered.vertices).eer()
-    return [_told(*found) for found in zip(parts, curves, replicates, strict=True)]
+            spoof = draws.weights(part.resampling, part.resampling.spoof, batch)
+            if not part.alike or missed is None:
+                bonafide = draws.weights(part.resampling, part.resampling.bonafide, batch)
+            if part.alike:  # a cell a trial: to sum these up once is cheaper than a product a slice
+                missed = _running(bonafide, ordered.bonafide) if missed is None else missed
+                found = Curves(missed, _running(spoof, ordered.spoof), ordered.vertices).eer()
+            else:
+                found = ordered.crossings.eer(bonafide, spoof)
+            into[batch.start : batch.stop] = found
+    return [_told(*found) for found in zip(parts, curves, intervals(replicates), strict=True)]
 
 
-class _Ordered(NamedTuple):
-    """The scores of a slice: the point of its EER, its vertices as `Curves` takes them, the order of each class."""
+@dataclass(frozen=True, eq=False)
+class _Ordered:
+    """The curve of a slice, and the cell of each trial of a class in ascending order of score."""
 
-    best: EqualErrorRate
-    vertices: tuple[Floats, Counts, Counts]
+    curve: Curve
     bonafide: Rows
     spoof: Rows
+
+    @property
+    def vertices(self) -> tuple[Floats, Counts, Counts]:
+        """As `Curves` takes them."""
+        return self.curve.thresholds, self.curve.missed, self.curve.n_spoof - self.curve.fooled
+
+    @cached_property
+    def crossings(self) -> Crossings:
+        return Crossings(self.curve, self.bonafide, self.spoof)
 
 
 def _ordered(values: Floats, part: Part) -> _Ordered | None:
     if part.resampling is None:
         return None
     bonafide, spoof = values[part.bonafide], values[part.spoof]
-    curve = curve_between(bonafide, spoof)
-    vertices = (curve.thresholds, curve.missed, curve.n_spoof - curve.fooled)
-    orders = (np.argsort(scores, kind="stable") for scores in (bonafide, spoof))
-    return _Ordered(curve.equal_error_rate, vertices, *orders)
+    sides = (part.resampling.bonafide, bonafide), (part.resampling.spoof, spoof)
+    # Trials of one score in any order: nothing is summed up to the middle of a tie.
+    return _Ordered(curve_between(bonafide, spoof), *(side.places[np.argsort(scores)] for side, scores in sides))
 
 
-def _running(weights: Weights, places: Rows) -> Weights:
+def _running(weights: CellWeights, places: Rows) -> Weights:
     """Running sums from 0 of the weights (cells, B) of trials in these cells (n,): (B, n + 1)."""
     sums = np.zeros((len(places) + 1, weights.shape[1]), dtype=np.int32)  # rows of replicates are added as a whole
-    np.take(weights, places, axis=0, out=sums[1:], mode="clip")
+    sums[1:] = weights[places]
     return np.cumsum(sums, axis=0, out=sums).T
 
 
-def _told(part: Part, ordered: _Ordered | None, replicates: Floats) -> MeasuredSlice:
+def _told(part: Part, ordered: _Ordered | None, drawn: Interval) -> MeasuredSlice:
     counts = len(part.bonafide), len(part.spoof)
     if ordered is None or part.resampling is None:
         return MeasuredSlice(part.value, *counts, None, None)
+    best = ordered.curve.equal_error_rate
     if part.lacking:
-        return MeasuredSlice(part.value, *counts, ordered.best.eer, None, warnings=(part.lacking,))
-    unit, errors = part.resampling.unit, (ordered.best.frr * counts[0], ordered.best.far * counts[1])
+        return MeasuredSlice(part.value, *counts, best.eer, None, warnings=(part.lacking,))
+    unit, errors = part.resampling.unit, (best.frr * counts[0], best.far * counts[1])
     few = ("few errors: the interval may be too narrow",) if round(min(errors)) < FEWEST_ERRORS else ()
-    found = interval(replicates)
-    return MeasuredSlice(part.value, *counts, ordered.best.eer, found, unit.text, (*unit.warnings, *few))
+    return MeasuredSlice(part.value, *counts, best.eer, drawn, unit.text, (*unit.warnings, *few))

@@ -29,9 +29,10 @@ from urllib.parse import quote, unquote
 
 import pandas as pd
 
-from bench import audits, embeddings
+from bench import audits, embeddings, manifests
 from bench.errors import StoreError, UsageError
 from bench.files import explained, read_json, read_parquet, write_json, write_parquet
+from bench.trials import COLUMNS
 
 Status = Literal["complete", "incomplete", "failed", "running", "blocked"]
 KEY_CHARACTERS = 12  # of a sha256 in a folder name: 2^48 keys a pair
@@ -221,8 +222,18 @@ class Store:
         write_parquet(self.trials_file(dataset, digest), trials.drop(columns="path"))
 
     def trials(self, dataset: str, digest: str) -> pd.DataFrame:
-        """The trial list of this digest, columns of `bench.trials` without `path`."""
-        return read_parquet(self.trials_file(dataset, digest))
+        """The trial list of this digest, columns of `bench.trials` without `path`.
+
+        Raises:
+            StoreError: it is not there, damaged, or no table of texts.
+        """
+        place = self.trials_file(dataset, digest)
+        found = read_parquet(place)
+        texts = all(found[name].dtype == "str" and not found[name].hasnans for name in found)
+        if not texts or not {*COLUMNS} - {"path"} <= set(found):
+            remedy = "delete it and run again with the corpus at hand"
+            raise StoreError("it holds no trial list", where=place, remedy=remedy)
+        return found
 
     def audit_file(self, dataset: str, digest: str) -> Path:
         """Where the audit of the audio of a trial list is kept."""
@@ -256,10 +267,10 @@ def read_cell(folder: Path) -> Cell | None:
     if manifest is None:
         return None
     try:
-        dataset, detector, status = manifest["dataset"], manifest["detector"]["name"], manifest["status"]
+        if fault := manifests.fault(manifest):
+            raise ValueError(fault)
+        dataset, status = manifest["dataset"], manifest["status"]
         reason, remedy = str(manifest.get("reason", "")), str(manifest.get("remedy", ""))
-        if not all(isinstance(name, str) for name in (dataset["name"], detector, status, manifest["key"])):
-            raise TypeError("text where a name belongs")
         if status == "running":
             stored = len(set().union(*(part["trial"] for part in read_parts(folder))))
             reason = f"interrupted or still running: {stored:,} of {dataset['trials']:,} trials are stored"
@@ -268,10 +279,12 @@ def read_cell(folder: Path) -> Cell | None:
             missing = f"{manifest['failed']:,} of {dataset['trials']:,} files"
             reason = f"{missing} could not be scored; {manifest['first_failure']}"
             remedy = "mend the files and run again, or accept what is there with --allow-missing"
-        return Cell(dataset["name"], detector, manifest["key"], status, folder, reason, remedy, manifest)
-    except (KeyError, TypeError, ValueError) as error:
+        detector, key = manifest["detector"]["name"], manifest["key"]
+        return Cell(dataset["name"], detector, key, status, folder, reason, remedy, manifest)
+    except (KeyError, ValueError) as error:
+        told = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise StoreError(
-            f"not a cell of this version: no {error}", where=folder / "cell.json", remedy="move this folder away"
+            f"not a cell of this version: {told}", where=folder / "cell.json", remedy="move this folder away"
         ) from None
 
 

@@ -61,8 +61,13 @@ class Difference:
 
 def interval(replicates: Floats) -> Interval:
     """The percentile interval of replicates (R,)."""
-    low, high = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(float(low), float(high))
+    return intervals(replicates[None])[0]
+
+
+def intervals(replicates: Floats) -> list[Interval]:
+    """As `interval`, of each row of replicates (M, R)."""
+    ends = np.quantile(replicates, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], axis=1)
+    return [Interval(low, high) for low, high in ends.T.tolist()]
 
 
 def difference(value: float, first: Floats, second: Floats) -> Difference:

@@ -114,7 +114,7 @@ def manifest(card: DetectorCard, dataset: dict[str, Any], draw: np.random.Genera
         "dataset": dataset,
         "detector": detector,
         "leakage": str(draw.choice(["held-out", "held-out", "in-domain", "unknown"])),
-        "precision": {"effective": "fp32"},
+        "precision": "fp32",
         "batch_size": 16,
         "timings": {
             "audio_seconds_per_second": round(speed, 2),

@@ -145,10 +145,17 @@ def test_damaged_embeddings_are_told(world: World, damage: bytes) -> None:
         cell.embeddings()
 
 
-def test_embeddings_of_several_lengths_are_refused(tmp_path: Path) -> None:
-    """A map needs rows of one length."""
-    table = pd.DataFrame({"trial": ["a", "b"], "embedding": [np.zeros(2, np.float16), np.zeros(3, np.float16)]})
-    write_parquet(tmp_path / embeddings.FILE, table)
+@pytest.mark.parametrize(
+    ("trials", "rows"),
+    [
+        (["a", "b"], [np.zeros(2, np.float16), np.zeros(3, np.float16)]),
+        (["a", "b"], [np.array(["x"]), np.array(["y"])]),
+        ([1, 2], [np.zeros(2, np.float16)] * 2),
+    ],
+)
+def test_what_is_no_embeddings_is_refused(tmp_path: Path, trials: list[Any], rows: list[np.ndarray]) -> None:
+    """A map needs rows of one length, of numbers, and names of trials."""
+    write_parquet(tmp_path / embeddings.FILE, pd.DataFrame({"trial": trials, "embedding": rows}))
     with pytest.raises(StoreError, match="no embeddings of one length"):
         embeddings.read(tmp_path)
 

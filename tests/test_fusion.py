@@ -177,7 +177,8 @@ def test_it_has_seen_what_its_members_and_its_fit_saw(
 
 def test_terms_and_doubts_of_the_members_are_its_own(store: Store) -> None:
     """Licences and notices are joined; one unverified checkpoint, random start or import marks the whole."""
-    weights = {"licence": "CC-BY-NC-4.0", "verified": False, "start": {"backbone": "random", "head": {"file": "x"}}}
+    head = {"file": "x", "sha256": "y", "verified": True}
+    weights = {"licence": "CC-BY-NC-4.0", "verified": False, "start": {"backbone": "random", "head": head}}
     card = {"licence": "Apache-2.0", "notices": ["patented"], "weights": weights, "scores": "log-probability"}
     for seed, dataset in enumerate((DEV, TEST)):
         put_classes(store, "third", dataset, *(side - 9 for side in gaussian(seed, counts=(80, 120))), card=card)

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bench import regression
-from bench.errors import StoreError
 from bench.regression import Kind, Verdict
 from bench.resampling import Unit
 from bench.store import Cell
@@ -107,18 +106,6 @@ def test_what_made_scores_is_read_off_the_manifest() -> None:
     assert regression.made_by(cell(detector, precision="fp32")) == MADE
     assert regression.made_by(cell({**detector, "weights": None}))["weights"] is None
     assert regression.made_by(cell(detector, scorer=None)) == {}
-
-
-@pytest.mark.parametrize("part", ["weights", "recipe"])
-@pytest.mark.parametrize("value", ["abc", 1, [1]])
-def test_a_manifest_of_other_types(part: str, value: Any) -> None:
-    """What is no mapping is told with its place, not read."""
-    with pytest.raises(StoreError) as error:
-        regression.of_other_seed(cell({"name": "d", "weights": {"seed": 3}, part: value}))
-    assert (
-        error.value.what == f"its manifest is damaged: `{part}` of the detector is {type(value).__name__}, no mapping"
-    )
-    assert (error.value.where, error.value.remedy) == ("det", "remove this folder and run again")
 
 
 @pytest.mark.parametrize(

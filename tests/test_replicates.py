@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bench import costs, metrics
-from bench.det import curve_of
+from bench.det import curve_between, curve_of
 from bench.errors import DataError
-from bench.replicates import MEASURES, replicate
+from bench.replicates import MEASURES, CellWeights, Crossings, Curves, replicate
 from bench.resampling import Resampling
 
 REPLICATES = 40
@@ -47,6 +47,36 @@ def test_every_measure_is_that_of_the_trials_repeated(seed: int, size: int, deci
         curve = curve_of(scores, draws.labels, times)
         assert found["min_dcf"][row] == costs.min_dcf(curve).value
         assert found["any"][row] == written["far"]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    sizes=st.tuples(st.integers(1, 400), st.integers(1, 400)),
+    cells=st.tuples(st.integers(1, 30), st.integers(1, 30)) | st.none(),
+    decimals=st.integers(0, 3),
+    apart=st.sampled_from([-100.0, -1.0, 0.0, 0.5, 2.0, 100.0]),
+    scale=st.sampled_from([1, (1 << 24) + 1]),
+)
+def test_crossings_are_found_with_few_sums(
+    seed: int, sizes: tuple[int, int], cells: tuple[int, int] | None, decimals: int, apart: float, scale: int
+) -> None:
+    """To the last bit the EERs of all running sums: ties, no weight at all, perfect, useless and inverted scores."""
+    generator = np.random.default_rng(seed)
+    scores, places, running = [], [], []
+    weights: list[CellWeights] = []
+    for size, count, shift in zip(sizes, cells or sizes, (apart, 0.0), strict=True):
+        scores.append(np.sort(np.round(generator.normal(shift, size=size), decimals)))
+        drawn = generator.permutation(size) if cells is None else generator.integers(count, size=size)
+        places.append(np.unique(drawn, return_inverse=True)[1])
+        counts = generator.integers(4, size=(places[-1].max() + 1, REPLICATES)) * generator.integers(1, 9)
+        counts[generator.integers(len(counts))] += 1  # no replicate lacks a class
+        weights.append((counts * scale).astype(np.float32 if scale == 1 else np.float64))
+        sums = np.cumsum((counts * scale)[places[-1]], axis=0).T
+        running.append(np.concatenate((np.zeros((REPLICATES, 1), np.int64), sums), axis=1))
+    curve = curve_between(scores[0], scores[1])
+    whole = Curves(running[0], running[1], (curve.thresholds, curve.missed, curve.n_spoof - curve.fooled))
+    assert (Crossings(curve, places[0], places[1]).eer(weights[0], weights[1]) == whole.eer()).all()
 
 
 def test_scores_that_are_no_numbers_are_refused() -> None:

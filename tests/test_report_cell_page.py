@@ -144,7 +144,7 @@ def test_a_cell_without_numbers_says_why(store: Store) -> None:
     (blocked,) = store.current()
     files = built(store, blocked)
     text = lines(page(files).text)
-    assert "This cell has no numbers. no file at …/w.pth What helps: get it from https://example.org/a/w.pth" in text
+    assert "This cell has no numbers. No file at …/w.pth What helps: get it from https://example.org/a/w.pth" in text
     assert (list(files), page(files).tables) == (["cells/set/det/index.html"], [])
 
 

@@ -358,6 +358,18 @@ def test_a_figure_of_speed_leaves_out_what_was_not_measured() -> None:
     assert {"a", "b"} <= set(texts(figure))
 
 
+def test_labels_of_speed_do_not_cover_each_other() -> None:
+    """Of points on the front that lie side by side the one with the lowest EER has its label; ends have ticks."""
+    lines = [line("first", 0.1, 5.0), line("second", 0.101, 5.05), line("far", 0.4, 5.9)]
+    figure = points.speed("a", lines, "", "t")
+    assert [(row["k"], row["side"]) for row in rows(figure, "points")] == [
+        ("first", "left"),
+        ("second", ""),
+        ("far", "right"),
+    ]
+    assert points._ticks(5.1, 7.243) == [5.1, 7.24]
+
+
 def test_stages_of_a_training_follow_each_other() -> None:
     """Epochs go on through stages; two looks in one epoch are half an epoch apart."""
     found = [epoch("one", 1, 2.0), epoch("one", 1, 1.5), epoch("two", 1, 0.9, 0.25), epoch("two", 2, 0.8, 0.2)]
@@ -412,6 +424,22 @@ def test_a_number_that_is_none_is_refused(make: Callable[[], Figure], said: str)
     """NaN and infinity are never drawn."""
     with pytest.raises(DataError, match=re.escape(said)):
         make()
+
+
+@pytest.mark.parametrize("unit", [5e-324, 1e-310, 1e-290, 1e290, 1e307])
+def test_scores_at_the_ends_of_what_floats_can_hold(unit: float) -> None:
+    """Every trial is counted, and vega draws the axis; it cannot count the ticks of subnormal numbers."""
+    found = draw(scored(np.concatenate(gaussian(0)) * unit, (60, 140)))
+    assert (found.bonafide.sum(), found.spoof.sum()) == (60, 140)
+    for figure in (
+        distributions.histogram("a", found, {"EER": unit}, "t"),
+        distributions.ridges("a", {"d": found}, "t"),
+        points.scatter(
+            "a", np.array([0.0, unit, 2 * unit]), np.arange(3.0), [BONAFIDE] * 3, "t", "x", "y", list("abc")
+        ),
+    ):
+        assert "<text" in figure.svg, figure.alt
+        assert "NaN" not in figure.svg
 
 
 def test_wide_letters_shorten_a_label_sooner() -> None:

@@ -120,6 +120,17 @@ def test_what_has_seen_the_trials_leads_nobody(store: Store) -> None:
     assert "Lowest EER on itw: fair, 20.00 %" in page_of(store).text
 
 
+def test_probes_and_chance_lead_only_each_other(store: Store) -> None:
+    """The headline leaves them out, of the next one too, and says so where one of them has the lower EER."""
+    clear(store, "coin", "itw", 10, card={"family": "chance"})
+    clear(store, "level", "itw", 30, card={"family": "shortcut probe"})
+    assert "Lowest EER on itw: coin, 10.00 %" in page_of(store).text
+    clear(store, "fair", "itw", 20)
+    clear(store, "worse", "itw", 45)
+    assert "Lowest EER on itw, probes and chance left out: fair, 20.00 %" in (told := page_of(store).text)
+    assert "Next: worse, 45.00 %, 25.00 points more." in told
+
+
 def test_only_the_largest_group_is_ranked(store: Store) -> None:
     """The held-out average orders the rows; an average over other datasets has no rank and says over how many."""
     for dataset, errors in (("itw", 10), ("mlaad-en", 20), ("dfadd", 30)):
@@ -162,6 +173,12 @@ def test_columns_stand_corpora_first(store: Store) -> None:
     header, _ = matrix(page_of(store))
     names = [cell.removesuffix(" 8 trials") for cell in header[1:-3]]
     assert names == ["itw", "mlaad-en", "asvspoof2021-df-all", "itw+mp3@64k", "itw:8"]
+
+
+def test_a_store_without_any_number_has_the_eer_to_choose(store: Store) -> None:
+    """The script finds a metric, though nothing has a value."""
+    store.block("itw", "det", "no weights", "get them")
+    assert [one["name"] for one in known(store)["metrics"]] == ["eer"]
 
 
 def test_cells_without_numbers_say_why(store: Store) -> None:
@@ -301,7 +318,7 @@ def test_the_page_keeps_its_own_policy(store: Store) -> None:
     assert len(ids) == len(set(ids))
     assert set(page.values("aria-labelledby")) <= set(ids)
     assert {href.partition("#")[2] for href in page.values("href") if "#" in href} <= set(ids)
-    assert not [href for href in page.values("href") if re.match(r"[a-z]+:|/", href)]
+    assert not [href for href in page.values("href") if re.match(r"[a-z]+:|/", href) and href != "data:,"]
 
 
 def test_the_files_are_there_and_the_same_each_time(store: Store) -> None:

@@ -36,7 +36,7 @@ def texts(svg: bytes | None) -> tuple[list[str], str]:
 
 @pytest.mark.parametrize(
     ("leakage", "told"),
-    [("held-out", ""), ("in-domain", " (in-domain)"), ("seen", " (seen)"), ("unknown", " (leakage unknown)")],
+    [("held-out", ""), ("in-domain", " (in-domain)"), ("seen", " (seen)"), ("\x00", " (leakage unknown)")],
 )
 def test_a_badge_says_eer_dataset_and_what_the_weights_have_seen(tmp_path: Path, leakage: str, told: str) -> None:
     """Nothing but held-out goes without saying; counts and digest are in its title."""
@@ -94,7 +94,7 @@ def test_bibtex_of_the_site(tmp_path: Path) -> None:
         "  year = {2027},\n"
         "  url = {https://x.org/bench/},\n"
         "  note = {Trial lists and the beginnings of their SHA-256 digests: "
-        f"a {new.result.digest[:12]}, b\\_set {old.result.digest[:12]}}},\n"
+        f"a {new.result.digest[:12]},\n          b\\_set {old.result.digest[:12]}}},\n"
         "}\n"
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pandas as pd
@@ -43,6 +44,9 @@ def test_what_is_known_of_a_trial_is_told() -> None:
     assert found.false_accepts[0].seconds == 2.5
     unknown = worst(scored({"b": -1.0, "s": 1.0}, seconds=NAN), 0.0).false_rejects[0]
     assert (unknown.attributes, unknown.seconds) == ({}, None)
+    older = scored({"b": -1.0, "s": 1.0})
+    for table in (older.scores.drop(columns="seconds"), older.scores.assign(seconds="a while")):
+        assert worst(dataclasses.replace(older, scores=table), 0.0).false_rejects[0].seconds is None
 
 
 def test_without_a_mistake_there_is_none() -> None:

@@ -112,6 +112,21 @@ def test_what_does_not_fit_into_memory_is_drawn_in_runs(tmp_path: Path, monkeypa
     assert measured(trials, "speaker", Draws(trials.trials)) == measured(trials, "speaker", Draws(trials.trials))
 
 
+def test_weights_are_numbers_that_are_exact(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a sum could be more than float32 can count to, weights are float64: the same intervals."""
+    trials = corpus(tmp_path)
+    small, large = Draws(trials.trials), Draws(trials.trials)
+    found = measured(trials, "codec", small)
+    monkeypatch.setattr(slices, "EXACT", 0)
+    assert measured(trials, "codec", large) == found
+    kinds = []
+    for draws in (small, large):
+        resampling = draws.parts("codec")[0].resampling
+        assert resampling is not None
+        kinds.append(draws.weights(resampling, resampling.spoof, range(REPLICATES)).dtype)
+    assert kinds == [np.float32, np.float64]
+
+
 def test_few_trials_have_an_eer_and_no_interval(tmp_path: Path) -> None:
     """Below twenty trials of a class nothing is drawn, and the slice says so; without one there is no EER either."""
     names = [*(f"b{n}" for n in range(19)), *(f"s{n}" for n in range(25)), "sx"]

@@ -408,7 +408,7 @@ def test_a_results_folder_that_cannot_be_written_is_told_before_anything_is_scor
         ('{"half', "not readable: ", "delete it and run again"),
         ("[1, 2]", "not a JSON object", "delete it and run again"),
         ("\udcff", "not readable: ", "delete it and run again"),
-        ('{"status": "complete"}', "not a cell of this version: no 'dataset'", "move this folder away"),
+        ('{"status": "complete"}', "not a cell of this version: no key", "move this folder away"),
         ('{"dataset": 1, "detector": 2, "key": "", "status": ""}', "not a cell of this version", "move this folder"),
     ],
 )
@@ -503,6 +503,19 @@ def test_trial_lists_are_kept_without_paths_and_with_their_newest_attributes(tmp
         store.trials("set", "0" * 64)
 
 
+@pytest.mark.parametrize("change", [{"speaker": 5}, {"attack": None}, {"label": [["x"]] * 2}, {"codec": 0.5}])
+def test_a_trial_list_of_other_types(tmp_path: Path, change: dict[str, Any]) -> None:
+    """Every column is text; what is not, or lacks one, is no trial list."""
+    store, place = Store(tmp_path), Store(tmp_path).trials_file("set", "d" * 64)
+    table = pd.DataFrame({"trial": ["a", "b"], "label": "spoof", "speaker": "", "attack": ""})
+    write_parquet(place, table)
+    assert store.trials("set", "d" * 64)["trial"].tolist() == ["a", "b"]
+    for damaged in (table.assign(**change), table.drop(columns="speaker")):
+        write_parquet(place, damaged)
+        with pytest.raises(StoreError, match="it holds no trial list"):
+            store.trials("set", "d" * 64)
+
+
 # --- which cell counts ----------------------------------------------------------------------------------------------
 
 
@@ -594,7 +607,8 @@ def test_a_manifest_whose_names_are_none(tmp_path: Path, place: str, value: Any)
     write_json(store.cell_folder("set", "det", KEY) / "cell.json", about)
     damaged, other = store.current()
     assert (damaged.detector, damaged.status, other.status) == ("det", "failed", "complete")
-    assert damaged.reason.startswith("not a cell of this version: no text where a name belongs")
+    names = place if place in ("key", "status") else f"{place}.name"
+    assert damaged.reason.startswith(f"not a cell of this version: {names}: Input should be a valid string")
 
 
 @pytest.mark.parametrize(

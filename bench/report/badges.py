@@ -35,6 +35,11 @@ class Badge:
     text: str
     meaning: str
 
+    @property
+    def quiet(self) -> bool:
+        """Nothing to beware of."""
+        return self.text == "held-out"
+
 
 def of_cell(result: Result) -> list[Badge]:
     """What qualifies the numbers of one cell: its leakage, where it has numbers, and all of `of_detector`."""

@@ -43,7 +43,7 @@ def _entry(key: str, what: str, page: str, found: Sequence[Measured], site: Site
         "howpublished": _escaped("Computed from stored scores by bench report"),
         "year": max(years, default=""),
         "url": f"{site.base_url}{page.removesuffix(places.PAGE)}" if site.base_url else "",
-        "note": _escaped(note + ", ".join(f"{dataset} {digest}" for dataset, digest in lists)) if lists else "",
+        "note": note + f",\n{' ' * 10}".join(_escaped(f"{name} {digest}") for name, digest in lists) if lists else "",
     }
     fields = "".join(f"  {name} = {{{value}}},\n" for name, value in told.items() if value)
     return f"@misc{{{key},\n{fields}}}\n"

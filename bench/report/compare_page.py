@@ -19,7 +19,7 @@ from bench.det import Counts
 from bench.errors import DataError
 from bench.report import pairs, places
 from bench.report.figures import Figure, points
-from bench.report.measured import Measured, title
+from bench.report.measured import NOT_LISTENING, Measured, family, title
 from bench.report.pages import render
 from bench.report.pairs import Scores
 from bench.report.site import Site
@@ -61,6 +61,10 @@ class Contestant:
         result = self.measured.result
         return f"seed {result.seed}" if result.band is not None else ""
 
+    @property
+    def listens(self) -> bool:
+        return family(self.measured.result) not in NOT_LISTENING
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -98,7 +102,8 @@ def build(store: Store, found: Sequence[Measured], first: bool, site: Site) -> F
     page = places.comparison(dataset, "" if first else digest)
     table = every.table("differences" if first else f"differences-{digest[:12]}")
     left_out = [one for one in found if one.result.lacking]
-    pair = every.pair(0, 1)
+    best, next_best = every.foremost
+    pair = every.pair(best, next_best)
     text = render(
         "compare.html",
         page,
@@ -109,7 +114,7 @@ def build(store: Store, found: Sequence[Measured], first: bool, site: Site) -> F
         matrix=every.matrix(),
         unit=contestants[0].measured.result.uncertainty,
         pair=pair,
-        scatter=every.scatter(0, 1),
+        scatter=every.scatter(best, next_best),
         sampled=len(every.sample),
         data=htmlsafe_json_dumps(every.data(), ensure_ascii=False, allow_nan=False, separators=(",", ":")),
         table=table,
@@ -150,6 +155,12 @@ class Comparisons:
         }
         scores = [one.scores for one in contestants]
         self._decisions = {name: pairs.decisions(scores, label) for name, label in CLASSES.items()}
+
+    @property
+    def foremost(self) -> tuple[int, int]:
+        """The two with the lowest EER, those that listen before probes and chance; the lower EER first."""
+        first, second = sorted(sorted(range(len(self.contestants)), key=lambda n: not self.contestants[n].listens)[:2])
+        return first, second
 
     def pair(self, first: int, second: int) -> Pair:
         """Of two contestants by number, the first before the second."""

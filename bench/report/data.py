@@ -12,6 +12,7 @@ from bench import averages as averaging
 from bench import published, results
 from bench.averages import Averages
 from bench.cellmetrics import METRICS
+from bench.errors import StoreError
 from bench.replicates import MEASURES
 from bench.report import measured, places
 from bench.report.measured import Line, Measured
@@ -75,12 +76,14 @@ def finished(result: Result) -> str | None:
 def verdicts(result: Result) -> list[published.Verdict]:
     """What the numbers of a cell say of published ones; none without numbers.
 
-    Raises:
-        StoreError: as `bench.published.verdicts`.
+    None either of a manifest of another version: the pages of its cell and its dataset say so.
     """
     if result.metrics is None:
         return []
-    return published.verdicts(result, result.uncertainty.interval("eer") if result.uncertainty else None)
+    try:
+        return published.verdicts(result, result.uncertainty.interval("eer") if result.uncertainty else None)
+    except StoreError:
+        return []
 
 
 def _detector(name: str, result: Result) -> DetectorRecord:

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 # A path from the root of a file system; not the one in a web address, nor one below another folder.
-_ABSOLUTE = re.compile(r"(?<![\w.:/\\%~-])(?:[A-Za-z]:)?[/\\](?:[^\s/\\:,;()'\"]+[/\\])*(?=[^\s/\\:,;()'\"])")
+_ABSOLUTE = re.compile(
+    r"(?:(?<![\w./\\%~-])|(?<=\bfile://))(?:[A-Za-z]:|\\)?[/\\](?:[^\s/\\:,;()'\"]+[/\\])*(?=[^\s/\\:,;()'\"])"
+)
 
 
 def provenance(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:

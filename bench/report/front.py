@@ -16,7 +16,7 @@ from jinja2.utils import htmlsafe_json_dumps
 from bench.averages import Averages
 from bench.report import data, places
 from bench.report.matrix import Column, Mean, Number, Row, Square, columns_of, means_of, rows_of
-from bench.report.measured import Line, Measured
+from bench.report.measured import NOT_LISTENING, Line, Measured
 from bench.report.pages import render
 from bench.report.site import Site
 from bench.report.tables import Files
@@ -89,14 +89,13 @@ def build(found: Sequence[Measured], averages: Averages, lines: Sequence[Line], 
 
     Args:
         found: every current cell, with or without numbers. lines: of the same.
-
-    Raises:
-        StoreError: as `bench.published.verdicts`.
     """
     results = [one.result for one in found]
     columns, means = columns_of(results), means_of(averages)
     rows = rows_of(results, columns, averages, lines)
-    metrics = [one for one in SHOWN if any(_value(result, one.name) is not None for result in results)]
+    metrics = [
+        one for one in SHOWN if one is SHOWN[0] or any(_value(result, one.name) is not None for result in results)
+    ]
     page = render(
         "index.html",
         places.FRONT,
@@ -135,18 +134,34 @@ def _best(rows: Sequence[Row], columns: Sequence[Column]) -> list[float | None]:
 
 
 def _leader(rows: Sequence[Row], columns: Sequence[Column], means: Sequence[Mean]) -> Leader | None:
-    """Of the first average; where there is none, of the first trial list that has a rank."""
+    """Of the first average; where nobody has a rank there, of the first trial list where somebody has.
+
+    Probes and chance lead only where there is nothing else.
+    """
+    listening = any(row.family not in NOT_LISTENING for row in rows)
+
+    def eligible(row: Row) -> bool:
+        return not listening or row.family not in NOT_LISTENING
+
     if means:
         own = [(row, number) for row in rows if row.means and (number := row.means[0]) and number.rank]
-        return _lowest(own, f"{means[0].title.lower()} over {len(means[0].datasets)} datasets")
+        fair = [(row, number) for row, number in own if eligible(row)]
+        if leader := _lowest(fair, f"{means[0].title.lower()} over {len(means[0].datasets)} datasets"):
+            return _qualified(leader, [row for row, number in own if number.value < leader.number.value])
     for place, column in enumerate(columns):
         squares = [(row, square) for row in rows if (square := row.squares[place])]
         ranked = [(row, one.number, one.result.leakage) for row, one in squares if one.number and one.number.rank]
-        fair = [(row, number) for row, number, leakage in ranked if leakage != "seen"]
-        if leader := _lowest(fair, f"EER on {column.dataset}"):
-            beaten = any(number.value < leader.number.value for _, number, _ in ranked)
-            return replace(leader, of=f"{leader.of}, of detectors that have not seen its trials") if beaten else leader
+        fair = [(row, number) for row, number, leakage in ranked if leakage != "seen" and eligible(row)]
+        if leader := _lowest(fair, f"EER on {column.dataset}{f' ({column.part})' if column.part else ''}"):
+            return _qualified(leader, [row for row, number, _ in ranked if number.value < leader.number.value])
     return None
+
+
+def _qualified(leader: Leader, lower: Sequence[Row]) -> Leader:
+    """A leader whose words say who has a lower number and does not lead."""
+    quiet = [row.family in NOT_LISTENING for row in lower]
+    seen = "" if all(quiet) else ", of detectors that have not seen its trials"
+    return replace(leader, of=f"{leader.of}{seen}{', probes and chance left out' if any(quiet) else ''}")
 
 
 def _lowest(own: Sequence[tuple[Row, Number]], of: str) -> Leader | None:

@@ -207,7 +207,7 @@ def _row(newest: Result, squares: Sequence[Square | None], means: Sequence[Numbe
         name=newest.cell.detector,
         title=measured.title(newest),
         page=places.detector(newest.cell.detector),
-        family=str(detector.get("family") or ""),
+        family=measured.family(newest),
         badges=tuple(badges.of_detector(newest)),
         use=badges.use(newest),
         means=tuple(means),

@@ -16,6 +16,8 @@ from bench.scored import Scored
 
 POINTS = 200  # of a drawn DET curve
 BINS = 60
+PROBE = "shortcut probe"
+NOT_LISTENING = (PROBE, "chance")  # families of detectors that hear no speech
 LEAST, LARGEST = 1e-290, 1e300  # of a histogram: distances of larger scores may be no number, nor smaller ones parted
 
 
@@ -119,6 +121,11 @@ def _line(result: Result, rank: int | None) -> Line:
     )
 
 
+def family(result: Result) -> str:
+    """The family on the detector's card; '' where none is told."""
+    return str(result.cell.manifest.get("detector", {}).get("family") or "")
+
+
 def title(result: Result) -> str:
     """The detector's title; its name where no manifest tells one (blocked, imported)."""
     return str(result.cell.manifest.get("detector", {}).get("title") or result.cell.detector)
@@ -126,5 +133,5 @@ def title(result: Result) -> str:
 
 def speed(result: Result) -> float | None:
     """Seconds of audio in a second of forward time; None where nothing was measured, as for an import."""
-    value = result.cell.manifest.get("timings", {}).get("audio_seconds_per_second")
+    value = (result.cell.manifest.get("timings") or {}).get("audio_seconds_per_second")
     return None if value is None else float(value)

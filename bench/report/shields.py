@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 from unicodedata import east_asian_width
 
+from bench.report import badges
 from bench.report.measured import Measured
 from bench.text import printable
 
@@ -23,7 +24,8 @@ def svg(measured: Measured) -> bytes | None:
     if result.eer is None or result.lacking:
         return None
     dataset = printable(measured.dataset)
-    leakage = "" if result.leakage == "held-out" else f" ({'leakage ' * (result.leakage == 'unknown')}{result.leakage})"
+    seen = badges.of_leakage(result).text
+    leakage = "" if seen == "held-out" else f" ({seen})"
     told = f"EER {100 * result.eer:.2f} % on "
     shown = dataset if len(dataset) <= LONGEST else f"{dataset[: LONGEST - 1]}…"
     counted = "" if result.trials is None else f" ({result.trials:,} trials, digest {result.digest[:12]})"

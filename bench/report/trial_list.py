@@ -18,15 +18,13 @@ from bench.report import badges, facts, places
 from bench.report.badges import Badge
 from bench.report.figures import Figure, bars, curves, distributions, points
 from bench.report.figures.bars import Bar
-from bench.report.measured import Line, Measured, speed, title
+from bench.report.measured import NOT_LISTENING, PROBE, Line, Measured, family, speed, title
 from bench.report.tables import Table
 from bench.results import Result
 from bench.text import printable
 from bench.uncertainty import Interval
 
 DRAWN = 6  # detectors whose curves and scores are drawn: more cannot be told apart
-PROBE = "shortcut probe"
-NOT_LISTENING = (PROBE, "chance")  # families of detectors that hear no speech
 CHANCE = 0.5
 
 
@@ -51,7 +49,7 @@ class Row:
 
     @property
     def family(self) -> str:
-        return str(self.result.cell.manifest.get("detector", {}).get("family") or "")
+        return family(self.result)
 
     @property
     def subtitle(self) -> str:

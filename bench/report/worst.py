@@ -65,7 +65,7 @@ def _lowest(trials: Scored, rows: Counts, keys: np.ndarray, count: int) -> list[
 
 def _mistake(trials: Scored, row: int, threshold: float) -> Mistake:
     told = {str(name): str(value) for name, value in trials.trials.iloc[row].items()}
-    score, seconds = float(trials.values[row]), float(trials.scores["seconds"].iloc[row])
+    score, seconds = float(trials.values[row]), float(trials.seconds[row])
     names = ("attack", "speaker", *(name for name in told if name not in COLUMNS))
     attributes = {name: told[name] for name in names if told[name]}
     return Mistake(told["trial"], score, abs(score - threshold), seconds if np.isfinite(seconds) else None, attributes)

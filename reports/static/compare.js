@@ -1,4 +1,4 @@
-/* Any pair of detectors in place of the two best. All that is told is in the page already, see `Comparisons.data` of
+/* Any pair of detectors in place of the first. All that is told is in the page already, see `Comparisons.data` of
    bench/report/compare_page.py; this script chooses and shows. The pair is in the address: ?a=NAME&b=NAME. */
 "use strict";
 
@@ -10,7 +10,8 @@
   const names = data.detectors.map((detector) => detector[0]);
   const classes = ["a", "b"];
   const figure = document.getElementById("scatter");
-  let shown = [0, 1];
+  const chosen = () => classes.map((which) => Number(form.elements[which].value));
+  let shown = chosen();
   let drawn = Promise.resolve();
 
   const each = (selector, act) => document.querySelectorAll(selector).forEach(act);
@@ -116,12 +117,11 @@
     window.benchState.write(state);
   }
 
-  const chosen = () => classes.map((which) => Number(form.elements[which].value));
   form.addEventListener("change", () => choose(...chosen()));
   form.elements.swap.addEventListener("click", () => choose(...chosen().reverse()));
   form.hidden = false;
 
   const asked = classes.map((which) => names.indexOf(window.benchState.read().get(which)));
   const [a, b] = asked;
-  if (a >= 0 && b >= 0 && a !== b && (a !== 0 || b !== 1)) show(a, b);
+  if (a >= 0 && b >= 0 && a !== b && (a !== shown[0] || b !== shown[1])) show(a, b);
 })();

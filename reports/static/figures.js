@@ -45,8 +45,9 @@ window.benchFigures = (() => {
     const embed = await load();
     const place = document.createElement("div");
     // The page's policy forbids code made from text, so expressions are interpreted; and styles that are not in a file.
+    // Vega warns of each layer without marks, such as intervals where no row has one: errors alone are of use.
     const { finalize } = await embed(place, specification, {
-      mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false, tooltip,
+      mode: "vega-lite", renderer: "svg", ast: true, actions: false, defaultStyle: false, tooltip, logLevel: 1,
     });
     if (latest.get(drawing) !== specification) return finalize();
     const [before, now] = [drawing.querySelector("svg"), place.querySelector("svg")];

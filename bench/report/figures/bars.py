@@ -51,7 +51,7 @@ def intervals(name: str, rows: Sequence[Bar], title: str, axis: str) -> Figure:
 
 
 def _names() -> alt.Axis:
-    return alt.Axis(domain=False, ticks=False, grid=False, labelLimit=theme.NAMES_LIMIT)
+    return alt.Axis(domain=False, ticks=False, grid=False, labelLimit=theme.NAMES_LIMIT, labelPadding=8)
 
 
 @cache
@@ -137,7 +137,9 @@ def _heatmap(slanted: bool) -> theme.Kind:
         .transform_lookup(lookup="r", from_=alt.LookupData(data=alt.NamedData("rows"), key="n", fields=["row"]))
         .transform_lookup(lookup="c", from_=alt.LookupData(data=alt.NamedData("columns"), key="n", fields=["column"]))
     )
-    y = alt.Y("row:N", title="@y", scale=alt.Scale(domain=["@rows"]), axis=_names())
+    names = _names()
+    names.titlePadding = 24  # a browser's font may be wider than the one that vl-convert measures
+    y = alt.Y("row:N", title="@y", scale=alt.Scale(domain=["@rows"]), axis=names)
     across = alt.Axis(domain=False, ticks=False, grid=False, orient="top", labelLimit=120, labelAngle=0)
     if slanted:
         across.labelAngle, across.labelAlign = -60, "left"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cache
 from typing import Any, Literal
 
@@ -17,6 +17,8 @@ from bench.report.measured import Line
 SIDE = 360  # pixels
 HEIGHT = 280
 SIDES: dict[Literal["left", "right"], int] = {"left": 4, "right": -4}  # pixels from a point to its label
+LETTERS = 24  # of a label
+LETTER, LABEL = 7, 16  # pixels that a letter is wide and a label is high, at most
 
 
 def scatter(
@@ -94,18 +96,18 @@ def speed(name: str, lines: Sequence[Line], highlight: str, title: str) -> Figur
     speeds = theme.finite((speed for _, speed, _ in told), "a speed")
     eers = theme.finite((100 * eer for _, _, eer in told), "an EER")
     front = _front(speeds, eers)
-    middle = (max(speeds) * min(speeds)) ** 0.5
+    named = _named([line for line, _, _ in told], speeds, eers, highlight, front)
     points = []
     for number, (line, rate, eer) in enumerate(zip((line for line, _, _ in told), speeds, eers, strict=True)):
         chosen = line.detector == highlight
         points.append(
             {
                 "k": line.title,
-                "t": theme.shortened(line.title, 24),
+                "t": theme.shortened(line.title, LETTERS),
                 "x": rate,
                 "y": eer,
                 "kind": "chosen" if chosen else "front" if number in front else "other",
-                "side": "" if not chosen and number not in front else "left" if rate <= middle else "right",
+                "side": named.get(number, ""),
             }
         )
     best = ", ".join(f"{points[n]['k']} ({eers[n]:.2f} % at {speeds[n]:.4g})" for n in front)
@@ -113,6 +115,28 @@ def speed(name: str, lines: Sequence[Line], highlight: str, title: str) -> Figur
     data: dict[str, theme.Rows] = {"points": points, "front": [{"x": speeds[n], "y": eers[n]} for n in front]}
     slots = {"width": SIDE, "height": HEIGHT, "ticks": _ticks(min(speeds), max(speeds))}
     return theme.figure(name, title, alternative, _speed(), slots, data)
+
+
+def _named(
+    lines: Sequence[Line], speeds: Sequence[float], eers: Sequence[float], highlight: str, front: Sequence[int]
+) -> Mapping[int, str]:
+    """On which side the label of a point begins: of the highlighted one and of those of the front, the lowest EER
+    first, as far as labels do not cover each other.
+    """
+    low, high = math.log(min(speeds)), math.log(max(speeds))
+    wanted = [number for number, line in enumerate(lines) if line.detector == highlight]
+    found: dict[int, str] = {}
+    taken: list[tuple[float, float, float]] = []  # left, right, bottom, in pixels
+    for number in dict.fromkeys([*wanted, *sorted(front, key=lambda n: eers[n])]):
+        side = "left" if math.log(speeds[number]) <= (low + high) / 2 else "right"
+        x = SIDE * (math.log(speeds[number]) - low) / (high - low or 1)
+        width = LETTER * len(theme.shortened(lines[number].title, LETTERS))
+        left, right = (x, x + width) if side == "left" else (x - width, x)
+        bottom = HEIGHT * eers[number] / (max(eers) or 1)
+        if all(right < start or left > end or abs(bottom - below) > LABEL for start, end, below in taken):
+            found[number] = side
+            taken.append((left, right, bottom))
+    return found
 
 
 def _front(speeds: Sequence[float], eers: Sequence[float]) -> list[int]:
@@ -125,10 +149,11 @@ def _front(speeds: Sequence[float], eers: Sequence[float]) -> list[int]:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """1, 2, 5, 10, ... about a range; only powers of ten where it is wide."""
+    """1, 2, 5, 10, ... about a range; only powers of ten where it is wide, and its ends where none lies inside."""
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     factors = (1, 2, 5) if high < 300 * low else (1,)
-    return [float(f"{factor * 10.0**decade:.6g}") for decade in decades for factor in factors]
+    found = [float(f"{factor * 10.0**decade:.6g}") for decade in decades for factor in factors]
+    return found if any(low <= tick <= high for tick in found) else [float(f"{end:.3g}") for end in (low, high)]
 
 
 @cache

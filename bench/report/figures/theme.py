@@ -27,7 +27,7 @@ NAME_OF_CLASS = {BONAFIDE: "bona fide", SPOOF: "spoofed"}
 SERIES = tuple(f"var(--series-{number})" for number in range(1, 9))
 DASHES = [[1, 0]] * 4 + [[5, 3]] * 4  # colours alone do not tell eight curves apart
 SHAPES = ("circle", "triangle-up", "diamond")
-NAMES_LIMIT = 140  # pixels of a name beside its row
+NAMES_LIMIT = 200  # pixels of a name beside its row
 
 DRAWABLE = (1e-290, 1e300)  # at smaller and larger numbers vega's axes end in an error
 
@@ -97,7 +97,7 @@ def layered(*layers: alt.Chart) -> alt.LayerChart:
 def with_names(*layers: alt.Chart) -> alt.LayerChart:
     """Layers whose rows begin with names: a browser's font may be wider than the one that vl-convert measures."""
     chart = layered(*layers)
-    chart.padding = {"left": 20, "right": 12, "top": 4, "bottom": 4}
+    chart.padding = {"left": 32, "right": 12, "top": 4, "bottom": 4}
     return chart
 
 
