@@ -131,7 +131,7 @@ def test_probes_and_chance_lead_only_each_other(store: Store) -> None:
     assert "Next: worse, 45.00 %, 25.00 points more." in told
 
 
-def test_only_the_largest_group_is_ranked(store: Store) -> None:
+def test_one_group_is_ranked(store: Store) -> None:
     """The held-out average orders the rows; an average over other datasets has no rank and says over how many."""
     for dataset, errors in (("itw", 10), ("mlaad-en", 20), ("dfadd", 30)):
         clear(store, "full", dataset, errors)
@@ -148,6 +148,22 @@ def test_only_the_largest_group_is_ranked(store: Store) -> None:
     assert (rows[2][1][:5], rows[2][1][-15:]) == ("0.00 ", "over 2 datasets")
     assert rows[2][2].startswith("rank 1 0.00 ")
     assert "Lowest held-out average over 3 datasets: full, 20.00 %" in page.text
+
+
+def test_the_group_of_most_detectors_is_ranked(store: Store) -> None:
+    """Not that of probes, which were trained on nothing and so are held out everywhere, nor that of most datasets."""
+    for dataset, errors in (("itw", 10), ("mlaad-en", 20), ("dfadd", 30)):
+        clear(store, "level", dataset, errors, card={"family": "shortcut probe"})
+        clear(store, "coin", dataset, errors, card={"family": "chance"})
+        clear(store, "alone", dataset, errors + 5)
+        for name in ("fair", "worse", "worst"):
+            clear(store, name, dataset, errors + 10, leakage="in-domain" if dataset == "dfadd" else "held-out")
+    page = page_of(store)
+    header, rows = matrix(page)
+    assert header[1:3] == ["Held-out average EER over 2 datasets", "Overall average EER over 3 datasets"]
+    assert [row[0].split()[0] for row in rows[:3]] == ["fair", "worse", "worst"]
+    ranked = {row[0].split()[0]: (row[1].startswith("rank"), row[2].startswith("rank")) for row in rows}
+    assert ranked["alone"] == ranked["level"] == ranked["coin"] == (False, True)
 
 
 def test_two_trial_lists_of_one_name_are_two_columns(store: Store) -> None:

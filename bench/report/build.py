@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 Pair: TypeAlias = tuple[str, str]  # dataset, detector
 
 ALONE = 6  # cells that this process has measured before others have started
-SHARES = 8  # that each process takes of the cells: large enough to share trial lists, small enough to end together
+SHARES = 5  # that each process takes of the cells: whole datasets where there are many, a few cells where there is one
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def build(found: Sequence[Measured], averages: Averages, lines: Sequence[Line], 
         found: every current cell, with or without numbers. lines: of the same.
     """
     results = [one.result for one in found]
-    columns, means = columns_of(results), means_of(averages)
+    columns, means = columns_of(results), means_of(results, averages)
     rows = rows_of(results, columns, averages, lines)
     metrics = [
         one for one in SHOWN if one is SHOWN[0] or any(_value(result, one.name) is not None for result in results)

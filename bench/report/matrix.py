@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from bench.averages import Averages
+from bench.averages import Averages, Group, Scope
 from bench.families import corpus_of, whole
 from bench.report import badges, data, measured, places
 from bench.report.badges import Badge, Use
@@ -133,11 +133,32 @@ def columns_of(found: Sequence[Result]) -> tuple[Column, ...]:
     )
 
 
-def means_of(averages: Averages) -> tuple[Mean, ...]:
+MEANS = {"held-out": ("held-out", "Held-out average"), "all": ("overall", "Overall average")}
+
+
+def means_of(found: Sequence[Result], averages: Averages) -> tuple[Mean, ...]:
     """The held-out average before that over all datasets, where there are any."""
-    titles = {"held-out": ("held-out", "Held-out average"), "all": ("overall", "Overall average")}
-    groups = {scope.cells: scope.groups[0] for scope in averages.scopes if scope.groups}
-    return tuple(Mean(*titles[cells], tuple(groups[cells].datasets)) for cells in titles if cells in groups)
+    return tuple(Mean(*MEANS[scope.cells], tuple(_ranked(scope, found).datasets)) for scope in _scopes(averages))
+
+
+def _scopes(averages: Averages) -> list[Scope]:
+    """In the order of `MEANS`, those in which anything is averaged."""
+    scopes = {scope.cells: scope for scope in averages.scopes if scope.groups}
+    return [scopes[cells] for cells in MEANS if cells in scopes]
+
+
+def _ranked(scope: Scope, found: Sequence[Result]) -> Group:
+    """The group whose averages are ranked: that of most detectors, of several that with most datasets.
+
+    Probes and chance do not count where there are others: nothing was trained, so every dataset is held out for them.
+    """
+    deaf = {result.cell.detector for result in found if measured.family(result) in measured.NOT_LISTENING}
+
+    def members(group: Group) -> tuple[int, int]:
+        detectors = [one.detector for one in group.averages]
+        return sum(name not in deaf for name in detectors), len(detectors)
+
+    return max(scope.groups, key=members)  # of equals the first, and those with most datasets come first
 
 
 # --- rows -------------------------------------------------------------------------------------------------------------
@@ -153,7 +174,7 @@ def rows_of(found: Sequence[Result], columns: Sequence[Column], averages: Averag
         shared = held[result.cell.dataset, result.digest, rank] > 1
         column = _column_of(result, columns)
         cells.setdefault(result.cell.detector, {})[column] = _square(result, rank, shared)
-    means = _averaged(averages)
+    means = _averaged(found, averages)
     rows = [
         _row(data.newest(found, name), [own.get(column) for column in columns], means.get(name, ()))
         for name, own in cells.items()
@@ -171,23 +192,22 @@ def _column_of(result: Result, columns: Sequence[Column]) -> Column:
     return next((column for column in own if column.digest == result.digest), own[0])
 
 
-def _averaged(averages: Averages) -> Mapping[str, tuple[Number | None, ...]]:
-    """Detector -> its numbers in the columns of `means_of`. Ranked are those of the group with most datasets alone."""
-    scopes = {scope.cells: scope for scope in averages.scopes if scope.groups}
-    shown = [scopes[cells] for cells in ("held-out", "all") if cells in scopes]
-    found: dict[str, list[Number | None]] = {}
+def _averaged(found: Sequence[Result], averages: Averages) -> Mapping[str, tuple[Number | None, ...]]:
+    """Detector -> its numbers in the columns of `means_of`."""
+    shown = _scopes(averages)
+    numbers: dict[str, list[Number | None]] = {}
     for place, scope in enumerate(shown):
+        ranked = _ranked(scope, found)
         for group in scope.groups:
-            first = group is scope.groups[0]
             held = Counter(one.rank for one in group.averages)
             for one in group.averages:
                 number = (
                     Number(one.macro, one.interval, one.rank, held[one.rank] > 1, one.rank == 1)
-                    if first
+                    if group is ranked
                     else Number(one.macro, one.interval, None, note=_over(group.datasets))
                 )
-                found.setdefault(one.detector, [None] * len(shown))[place] = number
-    return {name: tuple(numbers) for name, numbers in found.items()}
+                numbers.setdefault(one.detector, [None] * len(shown))[place] = number
+    return {name: tuple(own) for name, own in numbers.items()}
 
 
 def _order(row: Row) -> tuple[bool, float, bool, float, str]:

@@ -44,7 +44,7 @@ def intervals(name: str, rows: Sequence[Bar], title: str, axis: str) -> Figure:
         if row.low is not None and row.high is not None:
             limits = theme.finite([100 * row.low, 100 * row.high], f"the interval of {label!r}")
         data.append({"k": label, "v": value, "low": limits[0], "high": limits[1], "note": row.note})
-    slots = {"width": PLOT, "height": ROW * len(rows), "labels": shown, "x": theme.axis_title(axis)}
+    slots = {"width": PLOT, "height": ROW * len(rows), "x": theme.axis_title(axis)}
     told = "; ".join(f"{row['k']} {row['v']:.2f}" for row in data[:30])
     more = f" and {len(data) - 30} more" if len(data) > 30 else ""
     return theme.figure(name, title, f"{axis}: {told}{more}.", _intervals(), slots, {"rows": data, "zero": [{"v": 0}]})
@@ -58,7 +58,7 @@ def _names() -> alt.Axis:
 def _intervals() -> theme.Kind:
     rows = alt.Chart(alt.NamedData("rows"))
     x = alt.X("v:Q", title="@x", axis=alt.Axis(tickCount=5), scale=alt.Scale(zero=True))
-    y = alt.Y("k:N", title=None, scale=alt.Scale(domain=["@labels"]), axis=_names())
+    y = alt.Y("k:N", title=None, sort=None, axis=_names())
     tooltip = [
         alt.Tooltip("k:N", title="row"),
         alt.Tooltip("v:Q", title="value (%)", format=".2f"),

@@ -88,9 +88,11 @@ def _det(several: bool) -> theme.Kind:
     y = alt.Y("y:Q", scale=scale, axis=axis, title="false rejection rate (%)")
     # A mark on the diagonal: its place is the same on both axes.
     same = alt.Y("x:Q", scale=scale, axis=axis, title="false rejection rate (%)")
-    legend = alt.Legend(columns=1, symbolType="stroke") if several else None
-    colour = alt.Color("k:N", scale=alt.Scale(domain=["@labels"], range=["@colours"]), legend=legend)
-    dash = alt.StrokeDash("k:N", scale=alt.Scale(domain=["@labels"], range=["@dashes"]), legend=legend)
+    legend = alt.Legend(columns=1, symbolType="stroke")
+    colour: Any = alt.Color("k:N", scale=alt.Scale(domain=["@labels"], range=["@colours"]), legend=legend)
+    dash: Any = alt.StrokeDash("k:N", scale=alt.Scale(domain=["@labels"], range=["@dashes"]), legend=legend)
+    if not several:
+        colour, dash = alt.value(theme.SERIES[0]), alt.value(theme.DASHES[0])
     eers = alt.Chart(alt.NamedData("eers"))
     its_label = alt.LookupData(data=alt.NamedData("eers"), key="n", fields=["k"])
     points = alt.Chart(alt.NamedData("points")).transform_lookup(lookup="n", from_=its_label)

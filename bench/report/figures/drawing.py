@@ -7,8 +7,10 @@ a pixel is enough.
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from functools import lru_cache
 from typing import Any
 from xml.etree import ElementTree
 
@@ -44,12 +46,23 @@ ElementTree.register_namespace("", _SVG[1:-1])
 
 def svg(spec: dict[str, Any], name: str) -> tuple[str, int]:
     """A Vega-Lite specification drawn, and its width in pixels; `name` begins the ids."""
+    empty = {**spec, "datasets": {data: [] for data in spec["datasets"]}}
+    vega = json.loads(_compiled(json.dumps(empty, sort_keys=True)))
+    for source in vega["data"]:
+        if source["name"] in spec["datasets"]:
+            source["values"] = spec["datasets"][source["name"]]
     # No address may be read: all data is in the specification.
-    text = vl_convert.vegalite_to_svg(spec, vl_version=VEGA_LITE, allowed_base_urls=[])
+    text = vl_convert.vega_to_svg(vega, allowed_base_urls=[])
     root = ElementTree.fromstring(text)  # noqa: S314 (of our own making, with texts escaped)
     _rename(root, name)
     _shrink(root)
     return ElementTree.tostring(root, encoding="unicode").replace(" />", "/>"), round(float(root.attrib["width"]))
+
+
+@lru_cache(maxsize=64)
+def _compiled(spec: str) -> str:
+    """A Vega-Lite specification without its data, as Vega: a third of the work, and the figures of a kind share it."""
+    return json.dumps(vl_convert.vegalite_to_vega(spec, vl_version=VEGA_LITE))
 
 
 def _rename(root: ElementTree.Element, name: str) -> None:
