@@ -151,13 +151,13 @@ def test_a_name_of_a_figure_becomes_an_id() -> None:
 def test_a_small_svg_looks_like_that_of_vl_convert(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is shared, rounded and left out does not change the picture."""
     raw: list[str] = []
-    real = vl_convert.vegalite_to_svg
+    real = vl_convert.vega_to_svg
 
     def heard(*spec: Any, **how: Any) -> str:
         raw.append(real(*spec, **how))
         return raw[-1]
 
-    monkeypatch.setattr(vl_convert, "vegalite_to_svg", heard)
+    monkeypatch.setattr(vl_convert, "vega_to_svg", heard)
     for name in ("DET curves", "scatter", "heat map", "histogram"):
         figure = KINDS[name]("det")
         assert len(figure.svg) < 0.6 * len(raw[-1])
