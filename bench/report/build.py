@@ -315,7 +315,7 @@ def _named(page: str, where: Path | None = None) -> Iterator[None]:
     except BenchError as error:
         what = f"the page of {page} cannot be made: {error.what}"
         raise StoreError(what, where=error.where or where, remedy=error.remedy) from error
-    except Exception as error:
+    except Exception as error:  # whatever it is, the page must be named; it is raised on
         what = f"the page of {page} cannot be made: {type(error).__name__}: {error}"
         raise StoreError(what, where=where, remedy="move what it is made of away, and tell the maintainers") from error
 

@@ -107,7 +107,7 @@ class _Request(BaseHTTPRequestHandler):
             return
         self._file(name + places.PAGE if name.endswith("/") or not name else name)
 
-    do_HEAD = do_GET  # noqa: N815
+    do_HEAD = do_GET  # noqa: N815 (the name that http.server calls)
 
     def _file(self, name: str) -> None:
         place = (self.server.out / name).resolve() if name in self.server.files else None
