@@ -29,7 +29,7 @@ from bench.report.ledger import FILE
 from bench.report.site import Site
 from bench.report.tables import Files
 from bench.results import Measuring
-from bench.store import Store
+from bench.store import Cell, Store
 from tests.stores import gaussian, put_classes
 
 Pages = list[str]
@@ -197,12 +197,24 @@ def test_what_is_gone_from_the_results_is_gone_from_the_site(store: Store, made:
     assert not (site / "detectors" / "c").exists()
 
 
+def current(store: Store, dataset: str, detector: str) -> Cell:
+    cell = store.current_of(dataset, detector)
+    assert cell is not None
+    return cell
+
+
+def folder_of(store: Store, dataset: str, detector: str) -> Path:
+    folder = current(store, dataset, detector).path
+    assert folder is not None
+    return folder
+
+
 def test_an_audit_and_a_training(store: Store, made: Pages, tmp_path: Path) -> None:
     """What doctor found makes the page of the dataset anew; the record of a training that of the detector."""
     put(store, "c", "two", 3, card={"weights": {"recipe_key": "0123456789ab"}})
     report.write(store, tmp_path / "site")
     made.clear()
-    digest = store.current_of("one", "a").manifest["dataset"]["digest"]  # type: ignore[union-attr]
+    digest = current(store, "one", "a").manifest["dataset"]["digest"]
     store.audit_file("one", digest).write_text("{}")
     report.write(store, tmp_path / "site")
     assert made == ["datasets/one/index.html"]
@@ -217,8 +229,8 @@ def test_an_audit_and_a_training(store: Store, made: Pages, tmp_path: Path) -> N
 
 def test_a_damaged_cell_is_on_the_page(store: Store, made: Pages, tmp_path: Path) -> None:
     """As failed, with its reason, which names no folder of this machine; the others have their numbers."""
-    (store.current_of("one", "a").path / "scores.parquet").write_bytes(b"?")  # type: ignore[union-attr,operator]
-    (store.current_of("two", "c").path / "cell.json").write_text("[]")  # type: ignore[union-attr,operator]
+    (folder_of(store, "one", "a") / "scores.parquet").write_bytes(b"?")
+    (folder_of(store, "two", "c") / "cell.json").write_text("[]")
     report.write(store, tmp_path / "site")
     told = {path: content.decode() for path, content in tree(tmp_path / "site").items() if path.startswith("cells")}
     assert "not readable: " in told["cells/one/a/index.html"]
@@ -321,7 +333,7 @@ def test_what_older_versions_left(store: Store, tmp_path: Path) -> None:
             facts = {name: cell.manifest["dataset"][name] for name in ("name", "digest", "trials", "bonafide", "spoof")}
             store.refresh(cell, {"dataset": facts, "leakage": None, "detector": {"name": cell.detector}})
     put(store, "e", "one", 4)
-    (store.current_of("one", "e").path / "scores.parquet").write_bytes(b"?")  # type: ignore[union-attr,operator]
+    (folder_of(store, "one", "e") / "scores.parquet").write_bytes(b"?")
     report.write(store, tmp_path / "site", processes=1)
     pages = {path: content for path, content in tree(tmp_path / "site").items() if path.endswith((".html", ".json"))}
     assert len([path for path in pages if path.endswith("index.html")]) == 1 + 1 + 4 + 4

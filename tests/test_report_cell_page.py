@@ -114,7 +114,9 @@ def test_the_worst_errors_are_cards(store: Store) -> None:
     files = built(store, put(store, table_of, given))
     shown = page(files)
     text = lines(shown.text)
-    threshold = results.evaluate_cell(store, next(iter(store.cells()))).metrics["eer_threshold"]  # type: ignore[index]
+    found = results.evaluate_cell(store, next(iter(store.cells()))).metrics
+    assert found is not None
+    threshold = found["eer_threshold"]
     assert f"s3 Score 9, {9 - threshold:.4g} from the threshold attack A02 speaker ann Duration 1.00 s" in text
     assert f"b4 Score -7.25, {threshold + 7.25:.4g} from the threshold speaker bob" in text
     rows = table(files, "errors")

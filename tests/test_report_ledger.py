@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import example, given
@@ -102,10 +103,10 @@ def test_a_folder_that_cannot_be_written(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_damaged_ledger_keeps_nothing(out: Path, damage: object) -> None:
+def test_a_damaged_ledger_keeps_nothing(out: Path, damage: Callable[[Any], Any]) -> None:
     """Not JSON, another version, other types, or a path that leads out of the site: as if no page had been made."""
     place = out / ledger.FILE
-    made = damage(json.loads(place.read_text()))  # type: ignore[operator]
+    made = damage(json.loads(place.read_text()))
     place.write_text(made if isinstance(made, str) else json.dumps(made))
     assert opened(out) == Ledger()
 
