@@ -6,10 +6,20 @@ weights loaded strictly. What its `forward` takes follows from the card's audio 
     windows tile, pad, whole   forward(wave, lengths)   wave float32 (B, T), lengths int64 (B,): real samples a row
     windows facts, none        forward(facts)           a sequence of B `Facts`
 
+`lengths` lie on the CPU whatever the device of `wave`: to ask a GPU for a number is to wait for all that it was given.
+What a detector makes of them for the device goes there by `.to(wave.device, non_blocking=True)`.
+
 It returns float scores (B,), higher = more bona fide, or an `Output`. Raw logits or log-probabilities: a saturated
 probability loses the order of the confident trials. A score must not depend on the rest of its batch: with `whole`,
 row b is zero behind `lengths[b]` and the detector masks, or takes one length at a time (`bench.models.batching`).
 Shapes of tile and pad are (B, samples) and need no mask.
+
+Optional, of detectors that are large:
+
+    lower_precision()                puts the part in which nearly all of the time is spent, the backbones, in bfloat16.
+                                     Its inputs, what comes out of it and every head stay float32. Called once, where
+                                     scoring begins, on loaded weights; never before training. Without it a detector
+                                     runs in float32 only. See `wav2vec2.LowerPrecision`
 
 Optional, for checkpoints that others wrote:
 

@@ -22,7 +22,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.fusion import fuse_conv_bn_weights
 
 from bench.models import Output
 from bench.models.objective import TwoLogits
@@ -92,9 +91,7 @@ class ResidualBlock(nn.Module):
         if self.training or torch.is_grad_enabled():
             return self._pooled(self._residual(x, selu(self.bn2(self.conv1(x)))))
         # conv1 and bn2 are one affine map in evaluation: one pass over memory less.
-        bn, conv = self.bn2, self.conv1
-        mean, variance = bn.get_buffer("running_mean"), bn.get_buffer("running_var")
-        weight, bias = fuse_conv_bn_weights(conv.weight, conv.bias, mean, variance, bn.eps, bn.weight, bn.bias)
+        weight, bias = self._folded()
         steps = x.shape[-1] // self.pool * self.pool
         tile = steps if x.is_cuda else self.TILE
         tiles = []
@@ -106,6 +103,14 @@ class ResidualBlock(nn.Module):
             out = self._residual(piece, hidden)
             tiles.append(self._pooled(out[..., start - left : stop - left]))
         return torch.cat(tiles, dim=-1)
+
+    def _folded(self) -> tuple[Tensor, Tensor]:
+        """Weight and bias of conv1 with bn2 behind it. Torch's own function makes parameters, and so breaks a graph."""
+        bn, conv = self.bn2, self.conv1
+        assert conv.bias is not None
+        spread = (bn.get_buffer("running_var") + bn.eps).rsqrt()
+        weight = conv.weight * (bn.weight * spread).reshape(-1, 1, 1, 1)
+        return weight, (conv.bias - bn.get_buffer("running_mean")) * spread * bn.weight + bn.bias
 
     def _residual(self, x: Tensor, hidden: Tensor) -> Tensor:
         shortcut: Tensor = self.conv_downsample(x) if hasattr(self, "conv_downsample") else x

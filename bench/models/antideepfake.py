@@ -18,8 +18,9 @@ from torch.nn import functional
 
 from bench.models import Output
 from bench.models.batching import each_length
+from bench.models.extractor import RECEPTIVE_FIELD
 from bench.models.objective import TwoLogits
-from bench.models.wav2vec2 import RECEPTIVE_FIELD, BackboneDetector
+from bench.models.wav2vec2 import BackboneDetector
 
 
 class AntiDeepfake(TwoLogits, BackboneDetector):
@@ -31,7 +32,7 @@ class AntiDeepfake(TwoLogits, BackboneDetector):
         backbone: see `bench.models.wav2vec2.Backbone`; read off the checkpoint where the card has none.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, backbone: str | Mapping[str, Any]) -> None:
         super().__init__(backbone)
@@ -43,7 +44,7 @@ class AntiDeepfake(TwoLogits, BackboneDetector):
         Args:
             wave: (B, N) float32 at 16 kHz, whole files of zero mean and unit variance (epsilon 1e-5), zero behind
                 `lengths`.
-            lengths: (B,) real samples a row.
+            lengths: (B,) real samples a row, on the CPU.
         """
         return self.output(wave, lengths)
 

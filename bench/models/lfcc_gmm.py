@@ -87,18 +87,23 @@ class LfccGmm(nn.Module):
 
         Args:
             wave: (B, T) float32 at 16 kHz, zero behind `lengths`.
-            lengths: (B,) real samples a row; frames reach into real samples only.
+            lengths: (B,) real samples a row, on the CPU; frames reach into real samples only.
         """
         wave = nn.functional.pad(wave, (0, max(FRAME - wave.shape[1], 0)))
-        counts = (lengths.to(wave.device) - FRAME).clamp(min=0) // HOP + 1
+        counts = (lengths - FRAME).clamp(min=0) // HOP + 1
         pieces = wave.unfold(1, FRAME, HOP)  # (B, frames, FRAME), a view
-        real = torch.arange(pieces.shape[1], device=wave.device) < counts[:, None]
-        static = torch.cat([self._cepstra(part) for part in torch.split(pieces[real], CHUNK)])
+        real = torch.arange(pieces.shape[1]) < counts[:, None]
+        # Places are counted on the CPU: a device that is asked for them would be waited for.
+        row, frame = (place.to(wave.device, non_blocking=True) for place in real.nonzero(as_tuple=True))
+        static = torch.cat([self._cepstra(part) for part in torch.split(pieces[row, frame], CHUNK)])
 
         last = counts.cumsum(0).repeat_interleave(counts) - 1
         first = last - counts.repeat_interleave(counts) + 1
-        here = torch.arange(len(static), device=wave.device)
-        after, before = torch.minimum(here + 1, last), torch.maximum(here - 1, first)
+        here = torch.arange(len(static))
+        after, before = (
+            place.to(wave.device, non_blocking=True)
+            for place in (torch.minimum(here + 1, last), torch.maximum(here - 1, first))
+        )
         delta = static[after] - static[before]
         return torch.cat([static, delta, delta[after] - delta[before]], dim=1), counts.tolist()
 

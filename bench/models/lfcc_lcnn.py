@@ -30,7 +30,7 @@ from torch.nn import functional
 from torchaudio.functional import create_dct, linear_fbanks
 
 from bench.models import Loss, Output
-from bench.models.batching import by_length, each_length
+from bench.models.batching import by_length, each_length, in_batch_order
 from bench.models.objective import binary_cross_entropy, check_stage
 
 SPECTRUM = 1024
@@ -185,7 +185,7 @@ class LfccLcnn(nn.Module):
         assert isinstance(layers, nn.Sequential)
         for layer in layers:
             maps = _normed(layer, maps) if isinstance(layer, nn.BatchNorm2d) else [layer(x) for x in maps]
-        return torch.cat([self._pooled(x) for x in maps])[torch.cat(rows).argsort()]
+        return in_batch_order([self._pooled(x) for x in maps], rows)
 
     def _pooled(self, maps: Tensor) -> Tensor:
         """(B, 32, T // 16, 3) -> the logit, and behind it the mean that it is of, (B, 1 + WIDTH)."""

@@ -26,7 +26,7 @@ class LinearProbe(HiddenStateDetector):
         backbone: see `wav2vec2.Backbone`.
     """
 
-    version = 1
+    version = 2
     stages = ("head",)
 
     def __init__(self, backbone: str | Mapping[str, Any]) -> None:

@@ -112,7 +112,7 @@ class NativeClassifier(nn.Module):
         Args:
             wave: (B, N) float32 at 16 kHz in [-1, 1], zero behind `lengths`; fewer than 400 samples are filled up with
                 zeros, no feature extractor makes a frame of them.
-            lengths: (B,) real samples a row.
+            lengths: (B,) real samples a row, on the CPU.
         """
         samples = functional.pad(wave, (0, max(SHORTEST - wave.shape[1], 0))).cpu()
         features = [

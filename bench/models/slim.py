@@ -35,7 +35,7 @@ from torch.nn import functional
 from bench.errors import CardError, DataError, unknown
 from bench.models import Loss, Output
 from bench.models.objective import binary_cross_entropy, check_stage
-from bench.models.wav2vec2 import Backbone, Reading, architecture
+from bench.models.wav2vec2 import Backbone, LowerPrecision, Reading, architecture
 
 STAGES = ("dependency", "classifier", "whole")
 
@@ -201,7 +201,7 @@ class Subspace(nn.Module):
         return functional.batch_norm(dependency, mean, variance, training=False, eps=self.statistics.eps)
 
 
-class Slim(nn.Module):
+class Slim(LowerPrecision):
     """Waveform of zero mean and unit variance to the logit of bona fide, with the extra `mismatch`.
 
     Args:
@@ -217,7 +217,7 @@ class Slim(nn.Module):
         UsageError: layers that the encoder does not have, or another `compared`.
     """
 
-    version = 1
+    version = 2
     one_class: ClassVar[tuple[str, ...]] = ("dependency",)  # stages that learn from real speech alone
 
     def __init__(

@@ -32,7 +32,7 @@ class SLS(TwoLogits, BackboneDetector):
         hidden: width between the two layers of the classifier.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, backbone: str | Mapping[str, Any], hidden: int = 1024) -> None:
         super().__init__(backbone)
@@ -61,9 +61,9 @@ class SLS(TwoLogits, BackboneDetector):
         """(B, 64600) -> (B, hidden), and the logits (B, 2): spoof, bona fide, behind the last SELU."""
         mixed: Tensor | None = None
         for block in self.backbone.blocks(wave):
-            gate = torch.sigmoid(self.fc0(block.mean(1)))  # (B, 1): one weight a layer, and they need not sum to 1
-            weighted = block * gate[..., None]
-            mixed = weighted if mixed is None else mixed + weighted
+            # (B, 1, 1): one weight a layer, and they need not sum to 1
+            gate = torch.sigmoid(self.fc0(block.mean(1, dtype=torch.float32)))[..., None].float()
+            mixed = block * gate if mixed is None else torch.addcmul(mixed, block, gate)
         assert mixed is not None, "a backbone has blocks"
         maps = functional.selu(self.first_bn(mixed[:, None]))  # (B, 1, frames, width)
         pooled = functional.max_pool2d(maps, POOL).flatten(1)

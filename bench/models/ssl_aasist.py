@@ -18,7 +18,7 @@ from torch.nn import functional
 from bench.models import Output
 from bench.models.aasist import GraphHead, encoder, selu
 from bench.models.objective import TwoLogits
-from bench.models.wav2vec2 import Backbone, BackboneNames
+from bench.models.wav2vec2 import Backbone, BackboneNames, LowerPrecision
 
 FEATURES = 128
 BINS = FEATURES // 3  # spectral nodes
@@ -28,14 +28,14 @@ POOL_RATIOS = (0.5, 0.5, 0.5, 0.5)
 TEMPERATURES = (2.0, 2.0, 100.0, 100.0)
 
 
-class SSLAASIST(BackboneNames, TwoLogits, GraphHead):
+class SSLAASIST(BackboneNames, LowerPrecision, TwoLogits, GraphHead):
     """Raw waveform of 64,600 samples to the raw logit of bona fide.
 
     Args:
         backbone: see `bench.models.wav2vec2.Backbone`.
     """
 
-    version = 1
+    version = 2
 
     def __init__(self, backbone: str | Mapping[str, Any]) -> None:
         channels = FILTERS[-1][-1]

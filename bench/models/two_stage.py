@@ -32,7 +32,7 @@ class TwoStageXLSR(HiddenStateDetector):
         backbone: see `wav2vec2.Backbone`.
     """
 
-    version = 1
+    version = 2
     stages = ("head", "fine-tuning")
 
     def __init__(self, backbone: str | Mapping[str, Any]) -> None:

@@ -18,19 +18,19 @@ import itertools
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 from bench.errors import CardError, WeightsError
+from bench.models import extractor
+from bench.models.extractor import HOP, KERNELS, RECEPTIVE_FIELD, STRIDES
 
 if TYPE_CHECKING:
     from transformers import Wav2Vec2Model
 
-KERNELS, STRIDES = (10, 3, 3, 3, 3, 2, 2), (5, 2, 2, 2, 2, 2, 2)
-RECEPTIVE_FIELD = 400  # samples
-HOP = 320  # samples a frame
 MOST = 1 << 16  # of any size on a card or in a checkpoint, which is believed before it is loaded
 MOST_BLOCKS = 200
 
@@ -117,9 +117,6 @@ def architecture(size: str | Mapping[str, Any]) -> Architecture:
 class Backbone(nn.Module):
     """An encoder of speech, without weights until some are loaded.
 
-    `backbone.bfloat16()` computes in that type; what comes out is float32 all the same, for heads that would lose the
-    order of confident trials in fewer digits.
-
     Args:
         size: a name of `SIZES`, or the fields in which it differs from XLS-R 300M.
         layers: how many blocks are built, all by default: those beyond the last one needed are neither loaded nor run.
@@ -161,26 +158,27 @@ class Backbone(nn.Module):
 
         Args:
             wave: (B, N) float32 at 16 kHz, N >= 400, zero behind `lengths`.
-            lengths: (B,) real samples a row; None: all of them.
+            lengths: (B,) real samples a row, int64 on the CPU; None: all of them.
         """
         hidden = torch.empty(0)
         for block in self.blocks(wave, lengths):
             hidden = block
         if not self.architecture.group_norm:
             norm = self.encoder.layer_norm
-            hidden = norm(hidden.to(norm.weight.dtype)).float()
-        return hidden, self.frames(hidden.shape[1], wave, lengths)
+            hidden = norm(hidden.to(norm.weight.dtype))  # autocast gives other types
+        return hidden.float(), self.frames(hidden.shape[1], wave, lengths)
 
     def blocks(self, wave: Tensor, lengths: Tensor | None = None) -> Iterator[Tensor]:
-        """Output of each block before any final norm, float32 (B, T, D), first block first. Arguments as in `forward`.
+        """Output of each block before any final norm, (B, T, D), first block first. Arguments as in `forward`.
 
-        Frames behind the end of a row hold no values of interest; no frame of a row depends on other rows.
+        They are of the type that the blocks compute in: who adds many up does so in float32. Frames behind the end of a
+        row hold no values of interest; no frame of a row depends on other rows.
 
         Raises:
-            ValueError: rows of unequal lengths for a model whose extractor normalises over time, see `each_length`.
+            ValueError: fewer samples than one frame, or rows of unequal lengths for a model whose extractor normalises
+                over time, see `each_length`.
         """
-        wave = wave.to(self.feature_projection.projection.weight.dtype)
-        hidden, _ = self.feature_projection(self.feature_extractor(wave).mT)
+        hidden, _ = self.feature_projection(self._extract(wave.to(self.feature_projection.projection.weight.dtype)))
         attend = None
         if lengths is not None and int(lengths.min()) < wave.shape[1]:
             if self.architecture.group_norm:
@@ -194,18 +192,31 @@ class Backbone(nn.Module):
         for layer in self.encoder.layers:
             output = layer(hidden, attention_mask=attend)
             hidden = output[0] if isinstance(output, tuple) else output  # transformers 4 gives a tuple
-            yield hidden.float()
+            yield hidden
+
+    def _extract(self, wave: Tensor) -> Tensor:
+        """What the convolutional extractor makes of samples (B, N): (B, T, its channels)."""
+        if self.architecture.group_norm:
+            maps: Tensor = self.feature_extractor(wave)
+            return maps.mT
+        return extractor.extract(self.feature_extractor.conv_layers, wave)
+
+    def lower_precision(self) -> None:
+        """See `LowerPrecision`. Weights must have been loaded."""
+        positional = self.encoder.pos_conv_embed.conv
+        if parametrize.is_parametrized(positional):  # its norm is taken of exact weights, and once
+            parametrize.remove_parametrizations(positional, "weight")
+        self.bfloat16()
 
     def frames(self, count: int, wave: Tensor, lengths: Tensor | None) -> Tensor:
         """Which of `count` frames have their whole receptive field in real samples: (B, count) bool."""
         if lengths is None:
             return torch.ones(len(wave), count, dtype=torch.bool, device=wave.device)
-        real = (lengths.to(wave.device) - RECEPTIVE_FIELD).clamp(min=0) // HOP + 1
+        real = (lengths.to(wave.device, non_blocking=True) - RECEPTIVE_FIELD).clamp(min=0) // HOP + 1
         return torch.arange(count, device=wave.device) < real[:, None]
 
 
-@dataclass(frozen=True)
-class Reading:
+class Reading(NamedTuple):
     """What a detector takes of a backbone: the mean of some blocks' outputs, or the last hidden state.
 
     layers: first and last block, from 0; None is the last hidden state, behind the final norm of pre-norm models.
@@ -215,13 +226,13 @@ class Reading:
     layers: tuple[int, int] | None = None
 
     def __call__(self, wave: Tensor) -> Tensor:
-        """(B, N) float32 at 16 kHz, rows of one length, -> (B, T, D)."""
+        """(B, N) float32 at 16 kHz, rows of one length, -> float32 (B, T, D)."""
         if self.layers is None:
             hidden: Tensor = self.backbone(wave)[0]
             return hidden
         first, last = self.layers
         chosen = itertools.islice(self.backbone.blocks(wave), first, last + 1)
-        return functools.reduce(torch.add, chosen) / (last - first + 1)
+        return functools.reduce(torch.add, chosen, next(chosen).float()) / (last - first + 1)
 
 
 # What a hub model of another purpose (recognition, emotions) has around its encoder.
@@ -343,6 +354,20 @@ def infer(tensors: Mapping[str, Tensor]) -> Architecture:
     )
 
 
+class LowerPrecision(nn.Module):
+    """Base of the detectors whose large part is backbones."""
+
+    def lower_precision(self) -> None:
+        """Put every backbone in bfloat16; what comes out of it, and all else, stays float32.
+
+        For scoring with weights that have been loaded, not for training: the norm of the weights of the positional
+        convolution is taken once and for all, so that their names are no longer those of a checkpoint.
+        """
+        for module in self.modules():
+            if isinstance(module, Backbone):
+                module.lower_precision()
+
+
 class BackboneNames:
     """What a detector's one backbone, `self.backbone`, is called in a checkpoint; all other names are the authors'."""
 
@@ -363,7 +388,7 @@ class BackboneNames:
         return names, {key for key in keys if naming.unused(key, cut)}
 
 
-class BackboneDetector(BackboneNames, nn.Module):
+class BackboneDetector(BackboneNames, LowerPrecision):
     """Base of the detectors with one backbone.
 
     Args:

@@ -25,7 +25,7 @@ from bench.errors import BenchError, Blocked, CardError, StoreError
 from bench.files import explained, read_json, write_json
 from bench.locks import claim
 from bench.progress import Display, Silent
-from bench.scoring import model_version, resolve_model
+from bench.scorer import model_version, resolve_model
 from bench.weights import Checkpoint
 
 ENGINE_VERSION = 2
@@ -108,7 +108,7 @@ def train(
     """
     check(card)
     shown = display if display is not None and main_process() else Silent()
-    with _claimed(folder):
+    with claimed(folder):
         started = time.perf_counter()
         try:
             model, stages = _carried_out(card, materials, folder, device, workers, shown, features, feature_limit)
@@ -140,8 +140,12 @@ def record(folder: Path) -> dict[str, Any]:
 
 
 @contextmanager
-def _claimed(folder: Path) -> Iterator[None]:
-    """The folder, for one training at a time; it vanishes again where nothing was written."""
+def claimed(folder: Path) -> Iterator[None]:
+    """The folder of weights, for one training at a time; it vanishes again where nothing was written.
+
+    Raises:
+        Blocked: another process trains them. StoreError: the folder cannot be written.
+    """
     if not main_process():
         yield
         return

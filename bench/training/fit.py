@@ -17,7 +17,7 @@ from bench.cards import AudioRecipe, DetectorCard, Recipe
 from bench.corpora import Dataset
 from bench.errors import BenchError
 from bench.progress import Display
-from bench.scoring import build_model
+from bench.scorer import build_model
 from bench.training.loading import derived
 from bench.trials import is_bonafide, spans
 

@@ -82,7 +82,5 @@ class Feed:
             yield Inputs(tensors, labels[chosen].to(self._device), chosen, True)
 
     def _moved(self, batch: Batch) -> Inputs:
-        wave, lengths, labels = (
-            part.to(self._device, non_blocking=True) for part in (batch.wave, batch.lengths, batch.labels)
-        )
-        return Inputs((wave, lengths), labels, batch.rows, False)
+        wave, labels = (part.to(self._device, non_blocking=True) for part in (batch.wave, batch.labels))
+        return Inputs((wave, batch.lengths), labels, batch.rows, False)

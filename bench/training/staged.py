@@ -20,6 +20,7 @@ from torch import nn
 
 from bench import weights
 from bench.augmentation import Augment
+from bench.batches import durations
 from bench.cards import DetectorCard, Recipe
 from bench.corpora import Dataset
 from bench.errors import CardError
@@ -27,7 +28,7 @@ from bench.files import explained
 from bench.models.objective import balanced_weights
 from bench.progress import Display
 from bench.recipes import Stage
-from bench.scoring import build_model, durations, resolve_model
+from bench.scorer import build_model, resolve_model
 from bench.training.engine import STATE_FILE, StageTraining
 from bench.training.features import Features, constant, kept
 from bench.training.inputs import Setting

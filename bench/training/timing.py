@@ -82,7 +82,7 @@ class _Timed:
         self._objective = Objective(model, name, options)
         samples = card.audio.samples or int(CLIP_SECONDS * card.audio.rate)
         self._wave = torch.randn(CLIPS, samples, device=device) / 10
-        self._lengths = torch.full((CLIPS,), samples, device=device)
+        self._lengths = torch.full((CLIPS,), samples)
         self._labels = torch.ones(CLIPS, device=device)
         if name not in getattr(model, "one_class", ()):
             self._labels[0] = 0

@@ -30,3 +30,9 @@ def test_rows_of_one_length_are_one_call(lengths: list[int]) -> None:
 
     each_length(note, torch.ones(len(lengths), max(lengths)), torch.tensor(lengths))
     assert sorted(calls) == sorted({(lengths.count(length), length) for length in lengths})
+
+
+def test_the_device_is_asked_for_nothing() -> None:
+    """Rows on the device `meta`, which has no number to give, are grouped by lengths that lie on the CPU."""
+    found = each_length(lambda rows: rows.sum(1), torch.zeros(3, 9, device="meta"), torch.tensor([9, 4, 9]))
+    assert found.is_meta and found.shape == (3,)

@@ -20,7 +20,7 @@ from bench import weights
 from bench.errors import WeightsError
 from bench.models.lfcc_lcnn import LFCC, LfccLcnn
 from bench.registry import detectors
-from bench.scoring import build_model
+from bench.scorer import build_model
 
 TIME = np.arange(40_000) / 16_000
 CLIPS = {

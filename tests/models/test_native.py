@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from bench.cards import AudioRecipe
 from bench.errors import BenchError, CardError, WeightsError
 from bench.models.native import NativeClassifier
-from bench.scoring import Scorer
+from bench.scorer import Scorer
 from tests.tiny import World
 
 hub: Any = transformers  # typed in part only

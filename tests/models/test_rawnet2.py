@@ -17,7 +17,7 @@ from bench import weights
 from bench.errors import WeightsError
 from bench.models.rawnet2 import RawNet2
 from bench.registry import detectors
-from bench.scoring import build_model
+from bench.scorer import build_model
 
 FILTS = (20, (20, 20), (20, 128), (128, 128))
 SAMPLES = 64_600

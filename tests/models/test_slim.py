@@ -19,7 +19,7 @@ from bench import registry, weights
 from bench.errors import CardError, DataError, UsageError, WeightsError
 from bench.models.slim import STAGES, AttentiveStatistics, Compression, Slim, self_contrastive
 from bench.models.wav2vec2 import architecture
-from bench.scoring import build_model
+from bench.scorer import build_model
 
 Array = NDArray[np.float64]
 TINY = {"layers": 4, "width": 32, "feed_forward": 64, "heads": 4, "conv_width": 16, "taps": 16, "groups": 4}

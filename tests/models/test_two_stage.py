@@ -18,7 +18,7 @@ from bench.errors import WeightsError
 from bench.models import Output
 from bench.models.two_stage import TwoStageXLSR
 from bench.models.wav2vec2 import architecture
-from bench.scoring import Scorer, build_model
+from bench.scorer import Scorer, build_model
 
 Array = NDArray[np.float64]
 TINY = {"layers": 2, "width": 32, "feed_forward": 64, "heads": 16, "conv_width": 16, "taps": 16, "groups": 4}
