@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 UV_VERSION := 0.13.8
 PARITY := $(VENV)/parity
 
-.PHONY: demo test lint parity axe lock clean
+.PHONY: demo test cluster lint parity axe lock clean
 
 demo: $(VENV)/.ready
 	$(BIN)/bench demo
@@ -15,6 +15,10 @@ demo: $(VENV)/.ready
 # Files of tests are shared out to a process a core, each with one thread: more would wait for each other.
 test: $(VENV)/.ready
 	OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest -n auto --maxprocesses 4 --dist loadfile
+
+# The tests on a Ray cluster, whose simulated nodes take both cores and their time to start.
+cluster: $(VENV)/.ready
+	OMP_NUM_THREADS=1 $(BIN)/python -P -m pytest -m cluster
 
 lint: $(VENV)/.ready
 	$(BIN)/ruff check

@@ -23,13 +23,17 @@ from rich.table import Table
 from rich.text import Text
 
 from bench import environment, passes, results, trainings
+from bench.batches import Portions, plan_batches
 from bench.cards import AudioRecipe, Decision, DetectorCard
 from bench.corpora.files import audio_files
 from bench.errors import BenchError, CardError, DataError, UsageError
+from bench.executors import Job
+from bench.executors.local import Local
 from bench.matrix import Planned
 from bench.progress import Display
 from bench.scales import Scale, Standing, scale
-from bench.scoring import Failed, plan_batches, resolve_model, score_trials
+from bench.scorer import resolve_model
+from bench.scoring import Failed
 from bench.store import Cell, Store
 from bench.text import printable
 from bench.trials import AUDIO_SUFFIXES
@@ -155,7 +159,7 @@ def score(
         UsageError: a detector, stored dataset or device that is not there.
         ScoringError: a decode process died.
     """
-    device = environment.pick_device(workspace.options.device)
+    executor = Local(environment.pick_device(workspace.options.device))
     plan = _plan(workspace, detectors)
     cells = workspace.store.cells()
     wanted = results.selected("dataset", datasets or None, {cell.dataset for cell in cells})
@@ -163,8 +167,8 @@ def score(
     troubles += [Trouble("detector", p.card.name, p.reason, p.remedy, p.named) for p in plan if p.state == "blocked"]
     ready = [pair for pair in plan if pair.state == "score"]
     scores: dict[str, list[ClipScore]] = {pair.card.name: [] for pair in ready}
-    for group in passes.grouped(ready, device) if paths else ():
-        for item in _pass(workspace, group, paths, device, display):
+    for group in passes.grouped(ready, executor.memory_bytes()) if paths else ():
+        for item in _pass(workspace, group, paths, executor, display):
             if isinstance(item, Trouble):
                 troubles.append(item)
             else:
@@ -237,17 +241,18 @@ def _planned(ws: Workspace, card: DetectorCard, named: bool) -> Planned:
 
 
 def _pass(
-    ws: Workspace, pairs: Sequence[Planned], paths: Mapping[str, str], device: str, display: Display
+    ws: Workspace, pairs: Sequence[Planned], paths: Mapping[str, str], executor: Local, display: Display
 ) -> Iterator[ClipScore | Trouble]:
     """One decoding pass over the files for detectors of equal audio recipe."""
-    options, cards = ws.options, {pair.card.name: pair.card for pair in pairs}
-    workers = passes.default_workers(device) if options.workers is None else options.workers
-    batch_size = options.batch_size or passes.BATCH_SIZES[device.partition(":")[0]]
+    cards = {pair.card.name: pair.card for pair in pairs}
+    batch_size = ws.options.batch_size or passes.BATCH_SIZES[executor.kind]
     trials = pd.DataFrame({"trial": list(paths), "path": list(paths.values())})
     scorers = [passes.scorer(pair.card, pair.checkpoint) for pair in pairs]
     batches = plan_batches(trials, scorers[0].recipe, batch_size)
     display.begin(f"your files: {', '.join(cards)}", len(trials) * len(pairs))
-    for item in score_trials(scorers, trials, batches, device=device, workers=workers):
+    job = Job(scorers, workers=ws.options.workers)
+    portions = Portions(trials, batches, list(cards))
+    for item in (item for done in executor.score(job, portions) for item in done.results):
         if isinstance(item, Failed):
             if item.details:
                 display.note(item.details)

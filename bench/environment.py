@@ -49,13 +49,29 @@ def memory_bytes(device: str) -> int:
 
 
 def pick_device(wanted: str) -> str:
-    """`auto` to the first GPU where there is one; anything else as it is.
+    """The first of `pick_devices`, for what runs on one."""
+    return pick_devices(wanted)[0]
+
+
+def pick_devices(wanted: str) -> tuple[str, ...]:
+    """The devices that score: `auto` to all GPUs where there are any, else the CPU; else those named, with commas
+    between them. `cpu,cpu` is two processes that share the cores.
 
     Raises:
-        UsageError: neither a CPU nor a CUDA device, or a GPU that is not there. Never falls back silently.
+        UsageError: neither a CPU nor a CUDA device, both of them, one GPU twice, or one that is not there. Never falls
+            back silently.
     """
     if wanted == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        return tuple(f"cuda:{number}" for number in range(count)) if count > 1 else ("cuda" if count else "cpu",)
+    devices = tuple(_present(name.strip()) for name in wanted.split(","))
+    gpus = [torch.device(name).index or 0 for name in devices if name != "cpu"]
+    if len(set(gpus)) < len(gpus) or 0 < len(gpus) < len(devices):
+        raise UsageError(f"{wanted!r} cannot score together", remedy="name each GPU once, or the CPU alone")
+    return devices
+
+
+def _present(wanted: str) -> str:
     try:
         device = torch.device(wanted)
     except RuntimeError:

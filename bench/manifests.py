@@ -129,6 +129,11 @@ class _Manifest(_Told):
     failed: Count = 0
     first_failure: str = ""
     precision: Text = None
+    batch_size: Count | None = None
+    hardware: dict[str, Any] | None = None
+    probes: dict[str, dict[str, Any]] | None = None
+    executor: Text = None
+    compiled: bool | None = None
     started: Text = None
     finished: Text = None
     timings: _Timings | None = None

@@ -9,18 +9,21 @@ are kept. A detector with a recipe is trained before its first cell; with severa
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import groupby
-from typing import Literal
+from typing import Any, Literal
 
-from bench import corpora, environment, passes, perturbations, trainings
+from bench import corpora, executors, passes, perturbations, trainings
 from bench.cards import DetectorCard
 from bench.corpora import Dataset
 from bench.errors import BenchError, Blocked, CardError, MissingWeights, StoreError, UsageError
+from bench.executors import Executor
 from bench.families import whole
+from bench.precision import Precision
 from bench.progress import Display
-from bench.scoring import model_version
+from bench.scorer import model_version
 from bench.store import Cell, band_cell
 from bench.weights import Checkpoint
 from bench.workspace import Workspace, weights_of
@@ -45,6 +48,9 @@ class Planned:
     dataset: Dataset | None = None
     checkpoint: Checkpoint | None = None
     key: str = ""
+    precision: Precision = "fp32"
+    faster: tuple[Precision, ...] = ()
+    probes: Mapping[str, Any] = field(default_factory=dict)
     seed: int | None = None
     reason: str = ""
     remedy: str = ""
@@ -137,11 +143,25 @@ def _check_hears(card: DetectorCard, name: str) -> None:
 def _with_checkpoint(ws: Workspace, pair: Planned, checkpoint: Checkpoint | None) -> Planned:
     """A pair whose weights are here (or that has none): its key, and whether that cell is finished."""
     assert pair.dataset is not None
-    key = passes.cell_key(pair.card, pair.dataset, checkpoint)
-    cell = ws.store.cell(pair.dataset.name, pair.card.name, key)
-    # Without --allow-missing the files of an incomplete cell are tried again.
-    done = cell is not None and cell.has_number and (cell.status == "complete" or ws.options.allow_missing)
-    return replace(pair, state="done" if done else "score", checkpoint=checkpoint, key=key)
+    dataset, faster = pair.dataset, passes.faster(pair.card, ws.options.precision)
+    precisions: tuple[Precision, ...] = ("fp32", *faster)
+    keys = {one: passes.cell_key(pair.card, dataset, checkpoint, one) for one in precisions}
+    pair = replace(pair, checkpoint=checkpoint, faster=faster)
+    for precision, key in keys.items():
+        cell = ws.store.cell(dataset.name, pair.card.name, key)
+        # Without --allow-missing the files of an incomplete cell are tried again.
+        done = cell is not None and cell.has_number and (cell.status == "complete" or ws.options.allow_missing)
+        if done and cell is not None and (precision != "fp32" or _reference_will_do(ws, cell, faster)):
+            return replace(pair, state="done", precision=precision, key=key)
+    return replace(pair, state="score", key=keys["fp32"])
+
+
+def _reference_will_do(ws: Workspace, cell: Cell, faster: Sequence[Precision]) -> bool:
+    """Whether a cell in float32 is what a run wants: it asks for no other, or a probe refused what it asks for."""
+    if ws.options.precision in ("fp32", "auto") or not faster:
+        return True
+    probes = cell.manifest.get("probes") or {}
+    return all(one in probes and not probes[one].get("passed") for one in faster)
 
 
 def _missing_audio(ws: Workspace, name: str) -> int:
@@ -172,28 +192,35 @@ def run(workspace: Workspace, pairs: Sequence[Planned], display: Display) -> lis
             f"scoring is for one process, these are {processes} (WORLD_SIZE)",
             remedy="train on all of them with `accelerate launch -m bench train NAME`, then `bench run` by itself",
         )
-    environment.pick_device(workspace.options.device)  # before hours of training
-    workspace.store.check_writable()
-    outcomes: list[Outcome] = []
-    warned: set[str] = set()  # a perturbed dataset has the warnings of the clean one
-    for name in dict.fromkeys(pair.name for pair in pairs):
-        dataset = next((pair.dataset for pair in pairs if pair.name == name and pair.state != "blocked"), None)
-        if dataset is not None:
-            for warning in dataset.warnings:
-                if warning not in warned:
-                    display.note(f"warning: {warning}")
-            warned.update(dataset.warnings)
-            if missing := max(pair.missing for pair in pairs if pair.name == name):
-                display.note(f"warning: {missing:,} audio files of {dataset.name} are missing")
-            workspace.store.write_trials(dataset.name, dataset.digest, dataset.trials)
-        current = [_trained(workspace, pair, display) for pair in pairs if pair.name == name]
-        scored: dict[str, Cell] = {}
-        for group in passes.grouped([pair for pair in current if pair.state == "score"], workspace.options.device):
-            scored |= passes.Pass(workspace, group, display).run()
-        done = [_outcome(workspace, pair, scored.get(pair.label)) for pair in current]
-        _remember(workspace, done)
-        outcomes += done
-    return outcomes
+    with executors.opened(workspace.options) as executor:  # before hours of training: what is not there is told
+        workspace.store.check_writable()
+        waiting = [(pair.card, pair.seed) for pair in pairs if pair.state == "train"]
+        trainings.ahead(workspace, waiting, executor, display)
+        return [
+            outcome
+            for name in dict.fromkeys(pair.name for pair in pairs)
+            for outcome in _run_dataset(workspace, [pair for pair in pairs if pair.name == name], executor, display)
+        ]
+
+
+def _run_dataset(ws: Workspace, pairs: Sequence[Planned], executor: Executor, display: Display) -> list[Outcome]:
+    """Carry out the pairs of one dataset."""
+    dataset = next((pair.dataset for pair in pairs if pair.state != "blocked"), None)
+    if dataset is not None:
+        for warning in dataset.warnings:
+            # A perturbed dataset has the warnings of the clean one.
+            ws.once(("warned", warning), partial(display.note, f"warning: {warning}"))
+        if missing := max(pair.missing for pair in pairs):
+            display.note(f"warning: {missing:,} audio files of {dataset.name} are missing")
+        ws.store.write_trials(dataset.name, dataset.digest, dataset.trials)
+    current = [_trained(ws, pair, display) for pair in pairs]
+    scored: dict[str, Cell] = {}
+    todo = [pair for pair in current if pair.state == "score"]
+    for group in passes.grouped(todo, executor.memory_bytes()) if todo else ():
+        scored |= passes.Pass(ws, group, executor, display).run()
+    done = [_outcome(ws, pair, scored.get(pair.label)) for pair in current]
+    _remember(ws, done)
+    return done
 
 
 def _trained(ws: Workspace, pair: Planned, display: Display) -> Planned:

@@ -1,30 +1,26 @@
-"""One detector on its device: decoded batches -> scores. Out of memory halves what a forward pass takes."""
+"""One detector on its device: decoded batches -> scores. Out of memory halves what a forward pass takes.
+
+Nothing here waits for a GPU before a batch's scores are asked for: they come back in bulk, while the next batch is
+computed.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import torch
 
+from bench.batches import Portion, rows_of
+from bench.decoding import Batch
 from bench.embeddings import table
 from bench.errors import ScoringError
-from bench.models import Facts, Output
-
-
-class Batch(NamedTuple):
-    """Decoded rows of the trial list. Only readable files are in `wave` (b, T) or `facts`, in the order of `rows`."""
-
-    rows: np.ndarray
-    readable: np.ndarray
-    seconds: np.ndarray
-    notes: list[str]
-    wave: torch.Tensor | None
-    lengths: torch.Tensor | None
-    facts: list[Facts] | None
+from bench.models import Output
+from bench.precision import arithmetic
+from bench.scorer import Scorer
 
 
 class Scored(NamedTuple):
@@ -40,62 +36,110 @@ class Scored(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """What a detector gives of readable rows: score and extras float64 (b,) each, embeddings of the sampled (n, D)."""
+    """What a detector gives of readable rows: score and extras (n,) each, embeddings of the sampled (m, D); tensors on
+    their way to the CPU."""
 
-    columns: dict[str, np.ndarray]
-    embeddings: np.ndarray | None
+    columns: dict[str, torch.Tensor]
+    embeddings: torch.Tensor | None
+
+
+def _event() -> torch.cuda.Event:
+    return torch.cuda.Event(enable_timing=True)  # type: ignore[no-untyped-call]  # torch has no type for it
+
+
+class Clock:
+    """When work on a device began and ended: on a CPU by the host, on a GPU by events of its stream."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._events = [_event() for _ in range(2)] if device.type == "cuda" else []
+        self._times = [0.0, 0.0]
+        self._mark(0)
+
+    def _mark(self, end: int) -> None:
+        self._times[end] = time.perf_counter()
+        if self._events:
+            self._events[end].record()
+
+    def stop(self) -> None:
+        self._mark(1)
+
+    def seconds(self) -> float:
+        """How long the work took; of a GPU, waits for its end."""
+        if not self._events:
+            return self._times[1] - self._times[0]
+        self._events[1].synchronize()
+        return float(self._events[0].elapsed_time(self._events[1])) / 1000
+
+    def gap_before(self, following: Clock) -> float:
+        """Seconds between the end of this work and the beginning of a following one; both have ended."""
+        if not self._events:
+            return following._times[0] - self._times[1]
+        following._events[0].synchronize()
+        return float(self._events[1].elapsed_time(following._events[0])) / 1000
 
 
 class Runner:
-    """A detector on its device, with the batch size that fits there.
+    """A detector on its device, with the batch size that fits there."""
 
-    model: in evaluation mode, on `device`. ids: of all trials, (rows,). sampled: which of them to give embeddings of.
-    """
-
-    def __init__(
-        self, name: str, model: torch.nn.Module, device: torch.device, ids: np.ndarray, sampled: np.ndarray | None
-    ) -> None:
-        self.name = name
-        self._model = model
+    def __init__(self, scorer: Scorer, device: torch.device) -> None:
+        self.name = scorer.name
+        self._model = scorer.build(device)
         self._device = device
-        self._ids = ids
-        self._sampled = np.zeros(len(ids), dtype=bool) if sampled is None else sampled
+        self._precision = scorer.precision
+        self._compiled = scorer.compiled
+        self._rows = 0  # the most in a forward pass so far
+        self._recipe, self._batch_size = scorer.recipe, scorer.batch_size
         self._limit: int | None = None  # rows a forward pass, once memory has run out
 
-    def score(self, batch: Batch) -> Scored:
-        """Scores of a batch, and embeddings of those of its trials that are sampled.
+    def start(self, portion: Portion, batch: Batch, wave: torch.Tensor | None, clock: Clock) -> Callable[[], Scored]:
+        """Begin to score a batch.
+
+        Args:
+            wave: that of the batch, on the device. clock: of this work; it is stopped behind it.
+
+        Returns:
+            What waits for the scores, and for the embeddings of those of its trials that are sampled. It raises
+            ScoringError for a score that is not finite.
 
         Raises:
-            ScoringError: a score that is not finite, outputs of another shape, one trial that needs too much memory.
+            ScoringError: outputs of another shape, one trial that needs too much memory.
         """
-        started = time.perf_counter()
-        columns, embeddings = self._found(batch) if batch.readable.any() else _Found({"score": np.zeros(0)}, None)
-        elapsed = time.perf_counter() - started
-        rows = batch.rows[batch.readable]
+        try:
+            found = self._found(portion, batch, wave) if batch.readable.any() else None
+        finally:
+            clock.stop()
+        return lambda: self._scored(portion, batch, found, clock.seconds())
+
+    def _scored(self, portion: Portion, batch: Batch, found: _Found | None, elapsed: float) -> Scored:
+        columns = {name: values.numpy() for name, values in found.columns.items()} if found else {"score": np.zeros(0)}
+        ids = portion.trials[batch.readable]
         for column, values in columns.items():
             if not np.isfinite(values).all():
-                row = rows[np.flatnonzero(~np.isfinite(values))[0]]
                 raise ScoringError(
-                    f"the {column} of trial {self._ids[row]!r} is not finite",
+                    f"the {column} of trial {ids[np.flatnonzero(~np.isfinite(values))[0]]!r} is not finite",
                     where=f"detector {self.name}",
                     remedy="check its weights and audio recipe; no EER is computed from such scores",
                 )
-        block: dict[str, Any] = {"trial": self._ids[batch.rows]}
+        block: dict[str, Any] = {"trial": portion.trials}
         for column, values in columns.items():
-            block[column] = np.full(len(batch.rows), np.nan)
+            block[column] = np.full(len(portion.trials), np.nan)
             block[column][batch.readable] = values
         block |= {"seconds": batch.seconds, "note": batch.notes}
-        of = self._ids[rows[self._sampled[rows]]]
-        return Scored(self.name, pd.DataFrame(block), elapsed, None if embeddings is None else table(of, embeddings))
+        embedded = None
+        if found is not None and found.embeddings is not None:
+            of = ids[portion.sampled[batch.readable]]
+            embedded = table(of, found.embeddings.numpy())
+        return Scored(self.name, pd.DataFrame(block), elapsed, embedded)
 
-    def _found(self, batch: Batch) -> _Found:
+    def _found(self, portion: Portion, batch: Batch, wave: torch.Tensor | None) -> _Found:
         rows = int(batch.readable.sum())
-        size = min(self._limit or rows, rows)
+        size = min(self._limit or rows, self._share(wave, rows))
         while True:
             try:
-                return _joined([self._forward(batch, start, start + size) for start in range(0, rows, size)])
+                pieces = [self._forward(portion, batch, wave, start, start + size) for start in range(0, rows, size)]
+                return _to_host(_joined(pieces))
             except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
-                if not _out_of_memory(error):
+                if not out_of_memory(error):
                     raise
                 if size == 1:
                     raise ScoringError(
@@ -107,43 +151,81 @@ class Runner:
                 torch.cuda.empty_cache()
             size = self._limit = size // 2
 
+    def _share(self, wave: torch.Tensor | None, rows: int) -> int:
+        """Rows of a batch in a forward pass: all of them, or what the detector's own batch size allows."""
+        if self._batch_size is None or wave is None:
+            return rows
+        return min(rows, rows_of(self._batch_size, self._recipe, wave.shape[1]))
+
     @torch.inference_mode()
-    def _forward(self, batch: Batch, start: int, stop: int) -> _Found:
-        if batch.wave is None or batch.lengths is None:
-            result = self._model((batch.facts or [])[start:stop])
-        else:
-            wave = batch.wave[start:stop].to(self._device, non_blocking=True)
-            result = self._model(wave, batch.lengths[start:stop].to(self._device, non_blocking=True))
+    def _forward(self, portion: Portion, batch: Batch, wave: torch.Tensor | None, start: int, stop: int) -> _Found:
+        with arithmetic(self._precision):
+            if wave is None or batch.lengths is None:
+                result = self._model((batch.facts or [])[start:stop])
+            else:
+                result = self._model(*self._filled(wave[start:stop], batch.lengths[start:stop]))
         output = result if isinstance(result, Output) else Output(result)
-        rows = batch.rows[batch.readable][start:stop]
+        sampled = portion.sampled[batch.readable][start:stop]
+        if self._compiled:
+            output = _first(output, len(sampled))
         if reserved := output.extras.keys() & {"trial", "score", "seconds", "note"}:
             raise ScoringError(f"no extra may be called {min(reserved)!r}", where=self.name)
         columns = {"score": output.scores, **output.extras}
         for column, values in columns.items():
-            if values.shape != (len(rows),):
-                raise ScoringError(f"{column} has shape {tuple(values.shape)} for {len(rows)} trials", where=self.name)
-        found = {column: values.double().cpu().numpy() for column, values in columns.items()}
-        return _Found(found, self._embeddings(output.embedding, rows))
+            if values.shape != (len(sampled),):
+                shape = tuple(values.shape)
+                raise ScoringError(f"{column} has shape {shape} for {len(sampled)} trials", where=self.name)
+        found = {column: values.double() for column, values in columns.items()}
+        return _Found(found, self._embeddings(output.embedding, sampled))
 
-    def _embeddings(self, embedding: torch.Tensor | None, rows: np.ndarray) -> np.ndarray | None:
-        """Those of the sampled rows (n, D) alone leave the device; None where there is nothing to leave it."""
-        chosen = np.flatnonzero(self._sampled[rows])
+    def _filled(self, wave: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Silence fills up a batch that is not full, for a detector that would be compiled anew for another shape."""
+        self._rows = max(self._rows, len(wave))
+        lacking = self._rows - len(wave) if self._compiled else 0
+        if not lacking:
+            return wave, lengths
+        silence = wave.new_zeros(lacking, wave.shape[1])
+        return torch.cat([wave, silence]), torch.cat([lengths, lengths.new_full((lacking,), wave.shape[1])])
+
+    def _embeddings(self, embedding: torch.Tensor | None, sampled: np.ndarray) -> torch.Tensor | None:
+        """Those of the sampled rows (m, D) alone leave the device; None where there is nothing to leave it."""
+        chosen = np.flatnonzero(sampled)
         if embedding is None or not len(chosen):
             return None
-        if embedding.ndim != 2 or len(embedding) != len(rows):
+        if embedding.ndim != 2 or len(embedding) != len(sampled):
             shape = tuple(embedding.shape)
-            raise ScoringError(f"the embedding has shape {shape} for {len(rows)} trials", where=self.name)
-        values: np.ndarray = embedding[torch.from_numpy(chosen).to(embedding.device)].float().cpu().numpy()
-        return values
+            raise ScoringError(f"the embedding has shape {shape} for {len(sampled)} trials", where=self.name)
+        return embedding[torch.from_numpy(chosen).to(embedding.device)].float()
+
+
+def _first(output: Output, rows: int) -> Output:
+    """What a detector gave of the first rows."""
+    extras = {name: values[:rows] for name, values in output.extras.items()}
+    return Output(output.scores[:rows], extras, None if output.embedding is None else output.embedding[:rows])
 
 
 def _joined(pieces: Sequence[_Found]) -> _Found:
-    columns = {column: np.concatenate([piece.columns[column] for piece in pieces]) for column in pieces[0].columns}
+    columns = {column: torch.cat([piece.columns[column] for piece in pieces]) for column in pieces[0].columns}
     embeddings = [piece.embeddings for piece in pieces if piece.embeddings is not None]
-    return _Found(columns, np.concatenate(embeddings) if embeddings else None)
+    return _Found(columns, torch.cat(embeddings) if embeddings else None)
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def _to_host(found: _Found) -> _Found:
+    """Values whose copy to the CPU is under way: complete behind the clock that is stopped next."""
+    columns = {column: _copied(values) for column, values in found.columns.items()}
+    return _Found(columns, None if found.embeddings is None else _copied(found.embeddings))
+
+
+@torch.inference_mode()
+def _copied(values: torch.Tensor) -> torch.Tensor:
+    if values.device.type == "cpu":
+        return values
+    # Only a copy into pinned memory does not wait.
+    return torch.empty(values.shape, dtype=values.dtype, pin_memory=True).copy_(values, non_blocking=True)
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether an error of a forward pass says that memory ran out."""
     # The CPU allocator, the CUDA driver and cuBLAS raise a plain RuntimeError.
     told = ("can't allocate memory", "out of memory", "ALLOC_FAILED")
     return isinstance(error, (torch.OutOfMemoryError, MemoryError)) or any(text in str(error) for text in told)

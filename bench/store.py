@@ -11,6 +11,7 @@
         parts/           what a running or killed run has written so far
     results/weights/<detector>/<recipe key12>/       what training made
     results/features/                                what frozen encoders gave in training
+    results/tuning.json                              batch sizes that were found on GPUs, see `bench.tuning`
 
 Every file is written beside its place and renamed, so a reader never sees half of one, at any moment of a kill. Two
 runs on one store write parts of their own names and then the same final bytes. Names of datasets and detectors are
@@ -88,6 +89,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self.tuning_file = root / "tuning.json"
 
     def check_writable(self) -> None:
         """Raises StoreError now rather than after hours of scoring."""

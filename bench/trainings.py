@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
-from bench import environment, passes, training
+from bench import environment, executors, training
 from bench.cards import DetectorCard
+from bench.cores import decode_workers
 from bench.errors import BenchError, Blocked, CardError, StoreError, UsageError
+from bench.executors import Executor
 from bench.progress import Display
 from bench.weights import Checkpoint
 from bench.workspace import TrainedWeights, Workspace
@@ -106,13 +110,15 @@ def carry_out(workspace: Workspace, planned: Sequence[Training], display: Displa
     """Train what is not trained yet; a failure stops nothing else.
 
     Raises:
-        UsageError: a device that is not there.
+        UsageError: a device or a cluster that is not there.
         StoreError: the results folder cannot be written; what was trained before stays valid.
         KeyboardInterrupt: a training that was under way goes on from its last state with the next command.
     """
-    environment.pick_device(workspace.options.device)
     if training.main_process():
         workspace.store.check_writable()
+    with executors.opened(workspace.options) as executor:
+        wanted = [(workspace.detectors[one.detector], one.seed) for one in planned if one.state == "train"]
+        ahead(workspace, wanted, executor, display)
     return [_carried_out(workspace, one, display) if one.state == "train" else one for one in planned]
 
 
@@ -140,22 +146,60 @@ def carried_out(ws: Workspace, card: DetectorCard, seed: int | None, display: Di
     return ws.checkpoint(card, seed)
 
 
-def _train(ws: Workspace, place: TrainedWeights, display: Display) -> None:
+def ahead(
+    ws: Workspace, wanted: Iterable[tuple[DetectorCard, int | None]], executor: Executor, display: Display
+) -> None:
+    """Carry out trainings together where the executor has machines for that; else each is, when its turn comes.
+
+    What became of each is what `carried_out` tells.
+    """
+    if executor.name != "ray":
+        return
+    from bench.executors.apprentices import Task
+    from bench.executors.cluster import Cluster
+
+    assert isinstance(executor, Cluster), executor
+    tasks: dict[Path, Task] = {}
+    for card, seed in wanted:
+        with suppress(BenchError):  # which `carried_out` will tell
+            place = ws.trained(card, seed)
+            name = label(card.name, place.recipe.seed)
+            if place.folder not in tasks and _to_train(place, display):
+                limit = ws.options.feature_limit
+                tasks[place.folder] = Task(name, place.card, place.materials, place.folder, ws.options.workers, limit)
+    for task, error in executor.train(list(tasks.values()), display):
+        with suppress(BenchError):
+            ws.once(("training", str(task.folder)), partial(_outcome, error))
+
+
+def _outcome(error: BenchError | None) -> None:
+    if error is not None:
+        raise error
+
+
+def _to_train(place: TrainedWeights, display: Display) -> bool:
+    """Whether the weights are not here; tells what should be known before they are trained."""
     for dataset in place.materials.lists.values():
         for warning in dataset.warnings:
             display.note(f"warning: {place.card.name} is trained on this list: {warning}")
     if place.file.is_file():
-        return
-    device = environment.pick_device(ws.options.device)
+        return False
     if place.recipe.stages:  # their progress speaks of stages and epochs only
         display.note(f"training {label(place.card.name, place.recipe.seed)}: its weights go to {place.folder}")
+    return True
+
+
+def _train(ws: Workspace, place: TrainedWeights, display: Display) -> None:
+    if not _to_train(place, display):
+        return
+    device = environment.pick_device(ws.options.device)
     try:
         training.train(
             place.card,
             place.materials,
             place.folder,
             device=device,
-            workers=passes.default_workers(device) if ws.options.workers is None else ws.options.workers,
+            workers=decode_workers(device.partition(":")[0]) if ws.options.workers is None else ws.options.workers,
             display=display,
             features=ws.store.root / "features",
             feature_limit=ws.options.feature_limit,
@@ -172,14 +216,16 @@ def estimates(workspace: Workspace, wanted: Mapping[str, Collection[int | None]]
     Raises:
         UsageError: a device that is not there.
     """
-    device = environment.pick_device(workspace.options.device)
-    return [_estimate(workspace, workspace.detectors[name], list(seeds), device) for name, seeds in wanted.items()]
+    with executors.opened(workspace.options) as executor:
+        return [
+            _estimate(workspace, workspace.detectors[name], list(seeds), executor) for name, seeds in wanted.items()
+        ]
 
 
-def _estimate(ws: Workspace, card: DetectorCard, seeds: list[int | None], device: str) -> Estimate:
+def _estimate(ws: Workspace, card: DetectorCard, seeds: list[int | None], executor: Executor) -> Estimate:
     place = ws.trained(card, seeds[0])
     try:
-        told = training.estimate(place.card, place.materials, device)
+        told = executor.call(training.estimate, place.card, place.materials)
     except BenchError as error:
         told = f"no estimate: {error.reason()}"
     return Estimate(card.name, tuple(place.recipe.seed if seed is None else seed for seed in seeds), told)

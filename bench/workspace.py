@@ -23,6 +23,7 @@ from bench.trials import digest, first_trials
 from bench.weights import Checkpoint
 
 T = TypeVar("T")
+CHOICES = {"train": ("missing", "never"), "precision": ("fp32", "tf32", "bf16", "auto"), "executor": ("local", "ray")}
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,10 @@ class Options:
     """Where things lie and how to run.
 
     data_root: the folder of all corpora; `data` names the place of single datasets (and of their siblings), or of the
-            user's own list or folder under a name of its own.
+            user's own list or folder under a name of its own; also of packs (`bench.shards`), maybe by an address.
     weights: folders that are searched for checkpoints by file name.
+    device: see `bench.environment.pick_devices`. precision: fp32, or a faster one where a probe allows it
+            (`bench.probe`); `auto` is the fastest that the device has. executor: `local`, or `ray` at `address`.
     batch_size, workers: None picks them for the device. limit: about so many trials of each dataset.
     train: what has a recipe and no weights yet is trained, or `never`. seeds: how many trainings of each recipe, with
             its own seed and those that follow it.
@@ -39,11 +42,14 @@ class Options:
     """
 
     data_root: Path = Path("data")
-    data: Mapping[str, Path] = field(default_factory=dict)
+    data: Mapping[str, Path | str] = field(default_factory=dict)
     weights: Sequence[Path] = (Path("weights"),)
     results: Path = Path("results")
     cards: Path | None = None
     device: str = "auto"
+    precision: Literal["fp32", "tf32", "bf16", "auto"] = "fp32"
+    executor: Literal["local", "ray"] = "local"
+    address: str | None = None
     batch_size: int | None = None
     workers: int | None = None
     limit: int | None = None
@@ -53,8 +59,10 @@ class Options:
     feature_limit: int = 32 * 10**9
 
     def __post_init__(self) -> None:
-        if self.train not in ("missing", "never"):
-            raise UsageError(f"`train` cannot be {self.train!r}", remedy="give `missing` or `never`")
+        for option, values in CHOICES.items():
+            if (given := getattr(self, option)) not in values:
+                choices = " or ".join(f"`{value}`" for value in values)
+                raise UsageError(f"`{option}` cannot be {given!r}", remedy=f"give {choices}")
         if self.seeds < 1:
             raise UsageError(f"{self.seeds} seeds cannot be trained", remedy="give 1 or more")
 
@@ -155,8 +163,7 @@ class Workspace:
             if perturbation is not None:
                 perturbation.check()
                 return replace(self.dataset(clean), card=card, perturbation=perturbation)
-            root = corpora.root_of(card, self.options.data_root, self.options.data)
-            return corpora.load(card, root, make=self._make)
+            return corpora.find(card, self.options.data_root, self.options.data, make=self._make)
 
         return self.once(("dataset", name), load)
 

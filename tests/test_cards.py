@@ -17,7 +17,7 @@ from bench.errors import UsageError
 from bench.models.wav2vec2 import Backbone
 from bench.recipes import Stage
 from bench.registry import Registry
-from bench.scoring import build_model
+from bench.scorer import build_model
 from tests.models.steps import noise
 from tests.recipes import real_speech, shipped, tiny, write
 

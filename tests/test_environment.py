@@ -75,6 +75,7 @@ def test_auto_takes_the_gpu_where_there_is_one(monkeypatch: pytest.MonkeyPatch) 
     """And the processor where there is none."""
     for available, expected in ((True, "cuda"), (False, "cpu")):
         monkeypatch.setattr("torch.cuda.is_available", lambda available=available: available)
+        monkeypatch.setattr("torch.cuda.device_count", lambda available=available: int(available))
         assert pick_device("auto") == expected
 
 

@@ -13,17 +13,18 @@ import torch
 from click.testing import CliRunner
 
 from bench import audio, metrics, training, weights
+from bench.batches import plan_batches
 from bench.cli import main
 from bench.models.slim import self_contrastive
 from bench.passes import scorer
 from bench.runner import Scored
-from bench.scoring import plan_batches, score_trials
 from bench.training.lists import training_list, validation_list
 from bench.training.staged import initial
 from bench.trials import is_bonafide
 from bench.weights import Checkpoint
 from bench.workspace import Options, TrainedWeights, Workspace
 from tests import recipes
+from tests.passing import passed
 
 LISTS = {"train": "asvspoof2019-la-train", "dev": "asvspoof2019-la-dev"}
 
@@ -42,7 +43,7 @@ def scored_eer(place: TrainedWeights) -> float:
     found = validation_list(place.recipe, stage, place.materials.lists)
     assert found is not None
     batches = plan_batches(found.trials, place.card.audio, 5)
-    scored = score_trials([scorer(place.card, Checkpoint(place.file, verified=True))], found.trials, batches)
+    scored = passed([scorer(place.card, Checkpoint(place.file, verified=True))], found.trials, batches)
     scores = [item.block["score"] for item in scored if isinstance(item, Scored)]
     order = np.concatenate(batches)
     return metrics.eer(np.concatenate(scores), is_bonafide(found.trials)[order]).eer

@@ -23,7 +23,7 @@ from bench import audio, cli, registry, weights
 from bench.models import Output
 from bench.models.sls import SLS
 from bench.models.wav2vec2 import Backbone
-from bench.scoring import build_model
+from bench.scorer import build_model
 from tests import golden
 
 # Golden file -> a card that such a checkpoint belongs to. Neighbours share what is drawn.

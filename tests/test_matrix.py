@@ -22,10 +22,12 @@ import torch
 from torch import Tensor
 
 import bench
-from bench import matrix, passes, results, scoring, training
+from bench import matrix, passes, results, training
+from bench.batches import Portions
 from bench.cards import DetectorCard
 from bench.cellwriter import CellWriter
 from bench.errors import BenchError, DataError, ScoringError, StoreError, UsageError
+from bench.executors.local import Local
 from bench.files import read_parquet, write_json
 from bench.imports import import_scores
 from bench.progress import Silent
@@ -306,21 +308,21 @@ def test_an_interrupt_inside_a_batch_loses_that_batch_alone(world: World) -> Non
         world.run("a,b", "set", batch_size=2)
     world.given()
     assert [outcome.ok for outcome in world.run("a,b", "set", batch_size=2)] == [True, True]
-    assert sorted(world.given()) == [[7, 8], [9, 10], [9, 10]]
+    assert sorted(world.given()) == [[7, 8], [7, 8], [9, 10], [9, 10]]
 
 
 def test_a_dead_decode_process_stores_what_was_scored(logging: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error ends the run, the next one goes on."""
-    real = scoring.score_trials
+    real = Local.score
 
-    def dying(*args: Any, **options: Any) -> Iterator[Any]:
-        for count, item in enumerate(real(*args, **options)):
+    def dying(*given: Any) -> Iterator[Any]:
+        for count, item in enumerate(real(*given)):
             if count == 3:
                 raise ScoringError("decoding ended: killed")
             yield item
 
     with monkeypatch.context() as patch, pytest.raises(ScoringError, match="decoding ended"):
-        patch.setattr(passes, "score_trials", dying)
+        patch.setattr(Local, "score", dying)
         logging.run("det", "set", batch_size=2)
     logging.given()
     assert logging.cell("det", "set", batch_size=2).status == "complete"
@@ -389,9 +391,11 @@ def test_a_killed_run_keeps_the_reason_of_a_file_it_could_not_read(logging: Worl
     logging.audio(1).write_text("no audio")
     workspace = logging.workspace(batch_size=2)
     (pair,) = matrix.plan(workspace, ["det"], ["set"])
-    stopped = passes.Pass(workspace, [pair], Silent())
-    for item in list(scoring.score_trials(stopped._scorers, stopped._dataset.trials, [torch.arange(2).numpy()])):
-        stopped._take(item)  # type: ignore[arg-type]  # none of them is a Failed
+    executor = Local("cpu")
+    stopped = passes.Pass(workspace, [pair], executor, Silent())
+    portions = Portions(stopped._dataset.trials, stopped._batches[:1], ["det"])
+    for done in executor.score(stopped._job(stopped._scorers), portions):
+        stopped._take(done)
     stopped._flush()
     assert logging.cell("det", "set", batch_size=2).reason.startswith("1 of 10 files could not be scored; no decoder")
     assert logging.given() == [[2], [3, 4], [5, 6], [7, 8], [9, 10]]

@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from bench import environment, matrix, passes, perturbations
+from bench import matrix, passes, perturbations
 from bench.cards import DatasetCard
 from bench.corpora import Dataset
 from bench.trials import digest
@@ -30,9 +30,8 @@ def checkpoint(sha256: str = "a" * 64, path: str = "w.pt", verified: bool = True
     return found
 
 
-def test_detectors_share_a_pass_as_far_as_their_weights_fit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_detectors_share_a_pass_as_far_as_their_weights_fit(tmp_path: Path) -> None:
     """Half of the memory at most is weights; what is larger alone still gets a pass; other recipes never mix."""
-    monkeypatch.setattr(environment, "memory_bytes", lambda device: 20)
     pairs = []
     for name, size, recipe in (("a", 6, TILE), ("b", 4, TILE), ("w", 1, WHOLE), ("c", 1, TILE), ("d", 30, TILE)):
         (tmp_path / name).write_bytes(bytes(size))
@@ -40,7 +39,7 @@ def test_detectors_share_a_pass_as_far_as_their_weights_fit(tmp_path: Path, monk
             matrix.Planned(card(name, audio=recipe), "set", "score", checkpoint=Checkpoint(tmp_path / name, True))
         )
     pairs.append(matrix.Planned(card("none"), "set", "score"))
-    groups = passes.grouped(pairs, "cpu")
+    groups = passes.grouped(pairs, 20)
     assert [[pair.card.name for pair in group] for group in groups] == [["a", "b"], ["c"], ["d"], ["none"], ["w"]]
 
 

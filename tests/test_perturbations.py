@@ -16,12 +16,14 @@ from hypothesis import strategies as st
 
 from bench import registry
 from bench.augmentation import codec
+from bench.batches import plan_batches
 from bench.errors import Blocked, UsageError
 from bench.models.probes import SilenceProbe
 from bench.perturbations import KINDS, Perturbation, Step, joined, split
 from bench.runner import Scored
-from bench.scoring import Scorer, plan_batches, score_trials
+from bench.scorer import Scorer
 from tests.augmentation.waves import noise, torch_threads, voice
+from tests.passing import passed
 
 RATE = 16_000
 EACH = ("mp3@64k", "aac@32k", "opus@16k", "mulaw", "alaw", "g722", "noise@15db", "reverb", "resample@8k", "trim")
@@ -327,7 +329,7 @@ def scores(scorer: Scorer, trials: pd.DataFrame, spec: str = "", size: int = 6, 
     perturbation = made(spec) if spec else None
 
     def blocks() -> Iterator[pd.DataFrame]:
-        for item in score_trials([scorer], trials, batches, perturbation=perturbation, workers=workers):
+        for item in passed([scorer], trials, batches, perturbation=perturbation, workers=workers):
             assert isinstance(item, Scored)
             yield item.block
 

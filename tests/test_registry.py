@@ -27,7 +27,7 @@ from bench import registry
 from bench.cards import DatasetCard, DetectorCard, Recipe, Weights
 from bench.errors import CardError, UsageError
 from bench.report.badges import NO_LICENCE, NON_COMMERCIAL
-from bench.scoring import build_model, model_version, resolve_model
+from bench.scorer import build_model, model_version, resolve_model
 
 ROOT = Path(__file__).resolve().parent.parent
 DETECTORS = registry.detectors()

@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 
 import bench
-from bench import passes, training, trainings
+from bench import training, trainings
 from bench.cards import DetectorCard
+from bench.cores import decode_workers
 from bench.errors import BenchError, DataError, StoreError, UsageError
 from bench.progress import Silent
 from bench.trainings import Training
@@ -154,7 +155,7 @@ def test_what_training_is_told_of_the_machine(world: World, monkeypatch: pytest.
 
     monkeypatch.setattr(training, "train", fake)
     workspace, display = world.workspace(workers=None, feature_limit=5, seeds=1), Notes()
-    workers = passes.default_workers("cpu")
+    workers = decode_workers("cpu")
     trainings.carry_out(workspace, trainings.plan(workspace, ["det"]), display)
     assert given.pop("display") is display
     assert given == {

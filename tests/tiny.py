@@ -150,6 +150,22 @@ class OutOfMemory(Tiny):
         return super().answer(numbers)
 
 
+class Lowerable(Tiny):
+    """In lower precision every `each`-th score, from the first one on, is off by `off`."""
+
+    def __init__(self, off: float = 0.0, each: int = 1, log: str = "") -> None:
+        super().__init__(log)
+        self.off, self.each, self.low = off, each, False
+
+    def lower_precision(self) -> None:
+        self.low = True
+
+    def answer(self, numbers: Sequence[int]) -> Any:
+        scores: Tensor = super().answer(numbers)
+        off = torch.tensor([self.off if number % self.each == 1 % self.each else 0.0 for number in numbers])
+        return scores + off if self.low else scores
+
+
 class Power(nn.Module):
     """Mean power of the real samples, row by row."""
 
@@ -274,11 +290,11 @@ def card(name: str = "det", model: str = "Tiny", audio: Mapping[str, Any] = TILE
     return DetectorCard(**{**texts, "model": target, "audio": AudioRecipe(**audio), **fields})
 
 
-def run_in_child(root: Path, detectors: str, datasets: str, flush_seconds: float, workers: int) -> None:
+def run_in_child(root: Path, detectors: str, datasets: str, flush_seconds: float, workers: int, **options: Any) -> None:
     """A run in a process of its own, to be killed."""
     torch.set_num_threads(1)
     passes.FLUSH_SECONDS = flush_seconds
-    World(root).run(detectors, datasets, batch_size=2, workers=workers)
+    World(root).run(detectors, datasets, **{"batch_size": 2, "workers": workers, **options})
 
 
 def files_below(folder: Path) -> Iterator[Path]:

@@ -45,7 +45,16 @@ results = click.option(
     default="results",
     help="Folder of all results.",
 )
-device = click.option("--device", default="auto", help="auto, cpu, cuda or cuda:N.")
+device = click.option(
+    "--device", default="auto", help="auto (every GPU, else the CPU), cpu, cuda:N, or several: cuda:0,cuda:1."
+)
+precision = click.option(
+    "--precision",
+    type=click.Choice(["fp32", "tf32", "bf16", "auto"]),
+    default="fp32",
+    help="Compute in another precision where a probe of the dataset's own trials finds the same order of scores; auto "
+    "is the fastest that the device has.",
+)
 workers = click.option(
     "--workers", type=click.IntRange(min=0), help="Processes that decode ahead (default: by device)."
 )
@@ -59,8 +68,25 @@ data = click.option(
     "data",
     multiple=True,
     metavar="NAME=PATH",
-    help="Place of one dataset; a NAME without a card stands for your own CSV list or real/fake folder.",
+    help="Place of one dataset, or of its pack (a folder, s3://..., https://...); a NAME without a card stands for "
+    "your own CSV list or real/fake folder.",
 )
+
+
+def placed(command: F) -> F:
+    """Options every command shares whose work other machines may do."""
+    executor = click.option(
+        "--executor",
+        type=click.Choice(["local", "ray"]),
+        default="local",
+        help="Score and train on this machine, or on the nodes of a Ray cluster.",
+    )
+    address = click.option(
+        "--address",
+        metavar="ADDRESS",
+        help="Of the Ray cluster: auto, HOST:PORT or ray://HOST:PORT (default: RAY_ADDRESS, else a Ray of its own).",
+    )
+    return executor(address(command))
 
 
 def places(command: F) -> F:
@@ -111,14 +137,16 @@ def workspace_of(options: dict[str, Any], *, make: bool = False) -> Workspace:
     return Workspace(Options(data=named_places(options.pop("data", ())), **options), make=make)
 
 
-def named_places(given: Iterable[str]) -> dict[str, Path]:
+def named_places(given: Iterable[str]) -> dict[str, Path | str]:
     """What `--data` says."""
-    places: dict[str, Path] = {}
+    from bench.shards import place_of
+
+    places: dict[str, Path | str] = {}
     for item in given:
         name, equals, path = item.partition("=")
         if not (name and equals and path):
             raise click.BadParameter(f"{item!r} is not NAME=PATH", param_hint="--data")
-        places[name] = Path(path)
+        places[name] = place_of(path)
     return places
 
 

@@ -95,8 +95,10 @@ def fetch(kind: Literal["detectors", "datasets"], names: Sequence[str], dry_run:
 )
 @shared.trains
 @shared.device
+@shared.precision
 @shared.batch_size
 @shared.workers
+@shared.placed
 @click.option("--limit", type=click.IntRange(min=1), help="Score a sample of about N trials, as a dataset NAME:N.")
 @click.option(
     "--allow-missing",
@@ -156,6 +158,7 @@ def _of_board(leaderboard: Path, board: str) -> tuple[Sequence[str], Sequence[st
 @shared.trains
 @shared.device
 @shared.workers
+@shared.placed
 @click.option("--dry-run", is_flag=True, help="Show what would be trained and about how long it takes, and do nothing.")
 @shared.places
 def train(names: Sequence[str], dry_run: bool, **options: Any) -> None:

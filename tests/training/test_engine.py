@@ -18,11 +18,13 @@ from bench import audio, det, metrics, training
 from bench.corpora import Dataset
 from bench.errors import BenchError, DataError, ScoringError
 from bench.recipes import Stage
-from bench.scoring import Failed, Scorer, score_trials
+from bench.scorer import Scorer
+from bench.scoring import Failed
 from bench.training import engine
 from bench.training.loading import derived, in_order, shuffled
 from bench.training.state import read_facts
 from bench.trials import is_bonafide
+from tests.passing import passed
 from tests.training import toys
 
 Lists = Mapping[str, Dataset]
@@ -171,7 +173,7 @@ def scored(folder: Path, trials: Any, model: str) -> np.ndarray:
     """The scores of the trained detector, as `bench run` computes them."""
     card = toys.card(model=model)
     scorer = Scorer("toy", card.model, card.arguments, card.audio, folder / "model.safetensors")
-    found = list(score_trials([scorer], trials, in_order(len(trials), 8)))
+    found = passed([scorer], trials, in_order(len(trials), 8))
     assert not any(isinstance(item, Failed) for item in found)
     return np.concatenate([item.block["score"] for item in found if not isinstance(item, Failed)])
 
