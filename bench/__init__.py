@@ -133,6 +133,7 @@ def load_dataset(name: str, **options: Any) -> Dataset:
 
 
 def _workspace(options: dict[str, Any]) -> Workspace:
+    from bench.shards import place_of
     from bench.workspace import Options, Workspace
 
     known = [field.name for field in dataclasses.fields(Options)]
@@ -145,7 +146,7 @@ def _workspace(options: dict[str, Any]) -> Workspace:
     if "weights" in options:
         places["weights"] = [Path(folder) for folder in _several(options["weights"])]
     if "data" in options:
-        places["data"] = {name: Path(place) for name, place in options["data"].items()}
+        places["data"] = {name: place_of(place) for name, place in options["data"].items()}
     return Workspace(Options(**options | places), make=True)
 
 

@@ -5,6 +5,8 @@ of ASVspoof 2021 that other decoders read bit-identically. Integer samples becom
 channels are averaged, other rates go through torchaudio's Hann-windowed sinc (width 6, rolloff 0.99), the resampler of
 the reference scores. Nothing is trimmed, levelled or dithered.
 
+A path is that of a file, or of a member of a shard (`bench.shards`), whose bytes are decoded in memory.
+
 A trial that is a piece of a file is cut out at the file's own rate, before anything else is done: its samples are those
 of a file of its own. So are those of a perturbed trial (`bench.perturbations`), which comes next. The last file that
 was cut stays decoded, so that consecutive pieces cost one decoding.
@@ -12,13 +14,14 @@ was cut stays decoded, so that consecutive pieces cost one decoding.
 
 from __future__ import annotations
 
+import io
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import BinaryIO, Literal, NamedTuple
 
 import av
 import numpy as np
@@ -28,6 +31,8 @@ import torchaudio
 
 from bench.cards import AudioRecipe
 from bench.errors import AudioError
+from bench.shards import member
+from bench.shards.reading import content, fetch
 from bench.trials import Span
 
 MAX_SAMPLES = 1 << 28  # of a channel mean: 4.6 hours at 16 kHz; a small file may promise, and decode to, far more
@@ -37,7 +42,7 @@ MIN_RATE = 1_000  # Hz; from a rate of 1 Hz a small file would become terabytes 
 OPEN_END = 1 << 62  # what libsndfile says of a FLAC whose header leaves the number of samples open, and more
 SLACK = 0.1  # s by which headers of lossy files, and lists, may be wrong about where a file ends
 HEADER_THREADS = 8  # the wait for a header is for the disk, not for a core
-HEADERS_AHEAD = 4_096  # a future a file at once would take a gigabyte for 600,000
+HEADERS_AHEAD = 512  # a future a file at once would take a gigabyte for 600,000; members of shards are read together
 
 # Containers FFmpeg may open, and only from the local disk: a playlist named .wav must not make it fetch other files.
 FFMPEG = {
@@ -86,6 +91,39 @@ class Utterance(NamedTuple):
     wave: np.ndarray
     length: int
     seconds: float
+
+
+class _Source(NamedTuple):
+    """Where samples come from. path: for errors. held: the bytes of a member of a shard, None for a file."""
+
+    path: str | Path
+    held: _Bytes | None
+
+    @property
+    def for_soundfile(self) -> bytes | _Bytes:
+        return os.fsencode(self.path) if self.held is None else self.held.rewound()
+
+    @property
+    def for_pyav(self) -> str | _Bytes:
+        return str(self.path) if self.held is None else self.held.rewound()
+
+    def open(self) -> BinaryIO:
+        return Path(self.path).open("rb") if self.held is None else self.held.rewound()
+
+
+class _Bytes(io.BytesIO):
+    """A file in memory. It has its name: what decoders make of a suffix, they make of that of a packed file, too."""
+
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.name = name
+
+    def rewound(self) -> _Bytes:
+        self.seek(0)
+        return self
+
+    def close(self) -> None:
+        """Nothing: the next decoder reads it again."""
 
 
 class Decoded(NamedTuple):
@@ -164,19 +202,16 @@ def _resampler(rate: int, target: int) -> torchaudio.transforms.Resample:
 def decode(path: str | Path, span: Span | None = None) -> tuple[np.ndarray, int]:
     """The samples of a file, or of a piece of it: float32 (T,), T >= 1, mono (mean of the channels), and its own sample
     rate in Hz. Raises as `prepare`."""
-    _check_present(path)
     if span is None:
-        whole = _decode(path)
+        whole = _decode(_present(path))
         return whole.wave, whole.rate
-    now = Path(path).stat()
-    whole = _last_decoded(str(path), now.st_size, now.st_mtime_ns)
+    whole = _last_decoded(str(path), *_version(path))
     return cut(whole, span, path).copy(), whole.rate  # a view would keep all of the file
 
 
 def decode_whole(path: str | Path) -> Decoded:
     """As `decode` of a whole file, and which decoder read it. Raises as `prepare`."""
-    _check_present(path)
-    return _decode(path)
+    return _decode(_present(path))
 
 
 def cut(whole: Decoded, span: Span | None, path: str | Path) -> np.ndarray:
@@ -189,7 +224,18 @@ def cut(whole: Decoded, span: Span | None, path: str | Path) -> np.ndarray:
 
 @lru_cache(maxsize=1)
 def _last_decoded(path: str, size: int, changed: int) -> Decoded:
-    return _decode(path)
+    return _decode(_present(path))
+
+
+def _version(path: str | Path) -> tuple[int, int]:
+    """Size and time of a file that may change under its name; nothing of a member, whose path has its checksum."""
+    if member(path) is not None:
+        return 0, 0
+    try:
+        now = Path(path).stat()
+    except OSError:  # told by whoever opens it
+        return 0, 0
+    return now.st_size, now.st_mtime_ns
 
 
 def _bounds(samples: int, rate: int, span: Span, path: str | Path) -> tuple[int, int]:
@@ -212,15 +258,16 @@ def _outside(what: str, end: float, path: str | Path) -> AudioError:
     return AudioError(f"the piece {what}, the file ends at {end:.3f} s", where=path, remedy=remedy)
 
 
-def _decode(path: str | Path) -> Decoded:
+def _decode(source: _Source) -> Decoded:
+    path = source.path
     decoder: Literal["soundfile", "PyAV"] = "soundfile"
     try:
-        wave, rate = _decode_soundfile(path)
+        wave, rate = _decode_soundfile(source)
     except TooLong:
         raise
     except SOUNDFILE_REFUSALS as first:
         try:
-            wave, rate = _decode_pyav(path)
+            wave, rate = _decode_pyav(source)
             decoder = "PyAV"
         except PYAV_REFUSALS as second:
             raise _undecodable(path, first, second) from None
@@ -240,13 +287,13 @@ def header(path: str | Path) -> Header:
     Raises:
         AudioError: missing or empty file, or a header that neither decoder understands.
     """
-    _check_present(path)
+    source = _present(path)
     try:
-        info = soundfile.info(os.fsencode(path))
+        info = soundfile.info(source.for_soundfile)
         samples, rate, channels = info.frames, info.samplerate, info.channels
     except SOUNDFILE_REFUSALS as first:
         try:
-            with _open(path) as container:
+            with _open(source) as container:
                 stream = container.streams.audio[0]
                 samples, rate, channels = _promised(stream) or 0, stream.rate, stream.channels
         except PYAV_REFUSALS as second:
@@ -268,20 +315,28 @@ def headers(paths: Sequence[str]) -> Iterator[Header | AudioError]:
 
     with ThreadPoolExecutor(HEADER_THREADS) as pool:
         for first in range(0, len(paths), HEADERS_AHEAD):
-            yield from pool.map(read, paths[first : first + HEADERS_AHEAD])
+            portion = paths[first : first + HEADERS_AHEAD]
+            with fetch(portion):
+                yield from pool.map(read, portion)
 
 
-def _check_present(path: str | Path) -> None:
+def _present(path: str | Path) -> _Source:
+    """A file or member that is there, is not empty and is not cut short as far as that can be seen before decoding."""
+    packed = member(path)
+    if packed is not None:
+        source = _Source(path, _Bytes(content(str(path), packed), packed.name))
+        _check_content(source, packed.size)
+        return source
     file = Path(path)
     try:
         if not file.is_file():
             raise AudioError("the file is missing", where=path, remedy="check that the download is complete")
-        if not file.stat().st_size:
-            raise AudioError("the file is empty (0 bytes)", where=path, remedy="fetch it again")
-        _check_chunks(file)
+        source = _Source(path, None)
+        _check_content(source, file.stat().st_size)
     except OSError as error:
         what = f"the file cannot be opened: {error.strerror}"
         raise AudioError(what, where=path, remedy="check its name and permissions") from None
+    return source
 
 
 def _undecodable(path: str | Path, first: Exception, second: Exception) -> AudioError:
@@ -304,9 +359,9 @@ def _undecodable(path: str | Path, first: Exception, second: Exception) -> Audio
     )
 
 
-def _decode_soundfile(path: str | Path) -> tuple[np.ndarray, int]:
-    with soundfile.SoundFile(os.fsencode(path)) as file:
-        wave = _joined(path, _blocks(file))
+def _decode_soundfile(source: _Source) -> tuple[np.ndarray, int]:
+    with soundfile.SoundFile(source.for_soundfile) as file:
+        wave = _joined(source.path, _blocks(file))
         if file.format != "MPEG":  # whose header only estimates
             _check_complete(len(wave), file.frames)
         return wave, file.samplerate
@@ -330,14 +385,14 @@ def _joined(path: str | Path, blocks: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate(kept) if kept else np.zeros(0, np.float32)
 
 
-def _open(path: str | Path) -> av.container.InputContainer:
-    return av.open(str(path), options=FFMPEG, metadata_errors="ignore")  # titles and artists in any encoding
+def _open(source: _Source) -> av.container.InputContainer:
+    return av.open(source.for_pyav, "r", options=FFMPEG, metadata_errors="ignore")  # titles and artists in any encoding
 
 
-def _decode_pyav(path: str | Path) -> tuple[np.ndarray, int]:
-    with _open(path) as container:
+def _decode_pyav(source: _Source) -> tuple[np.ndarray, int]:
+    with _open(source) as container:
         stream = container.streams.audio[0]
-        wave = _joined(path, map(_mono, container.decode(stream)))
+        wave = _joined(source.path, map(_mono, container.decode(stream)))
         if not len(wave):
             raise AudioError("no samples")
         if container.format.name == "flac" and (promised := _promised(stream)) is not None:
@@ -345,9 +400,11 @@ def _decode_pyav(path: str | Path) -> tuple[np.ndarray, int]:
         return wave, stream.rate
 
 
-def _check_chunks(path: Path) -> None:
+def _check_content(source: _Source, bytes_there: int) -> None:
     """Both decoders read a WAV or AIFF that is cut short as if its header had promised no more."""
-    with path.open("rb") as file:
+    if not bytes_there:
+        raise AudioError("the file is empty (0 bytes)", where=source.path, remedy="fetch it again")
+    with source.open() as file:
         if (layout := CHUNKED.get(file.read(4))) is None:
             return
         order, samples = layout
@@ -355,11 +412,11 @@ def _check_chunks(path: Path) -> None:
         for _ in range(100):
             name, size = file.read(4), int.from_bytes(file.read(4), order)
             if name == samples:
-                there = path.stat().st_size - file.tell()
+                there = bytes_there - file.tell()
                 # Writers to a pipe leave the size at 2^31 or 2^32, give or take the header.
                 if there < size < 0x7FFFF000:
                     what = f"truncated: {there:,} of {size:,} bytes of samples"
-                    raise AudioError(what, where=path, remedy="fetch it again")
+                    raise AudioError(what, where=source.path, remedy="fetch it again")
                 return
             file.seek(size + size % 2, os.SEEK_CUR)
 

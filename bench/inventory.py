@@ -156,7 +156,8 @@ def _dataset(workspace: Workspace, card: DatasetCard) -> Entry:
         return Entry(card.name, card.title, card.licence, ready, state, reason, remedy)
 
     try:
-        count = len(workspace.dataset(card.name).trials)
+        dataset = workspace.dataset(card.name)
+        count = len(dataset.trials)
         missing = len(workspace.missing_audio(card.name))
     except UsageError:
         raise
@@ -166,9 +167,9 @@ def _dataset(workspace: Workspace, card: DatasetCard) -> Entry:
         state = "missing" if isinstance(error, Blocked) else "damaged"
         return entry(False, state, error.reason(searched=False), error.remedy or "")
     if not missing:
-        return entry(True, f"ready, {count:,} trials")
+        return entry(True, f"ready, {count:,} trials{'' if dataset.pack is None else ', packed'}")
     what = "no audio" if missing == count else f"{missing:,} of {count:,} audio files missing"
-    return entry(False, what, f"the list is here, {what}", card.obtain)
+    return entry(False, what, f"the list is here, {what}", dataset.card.obtain)
 
 
 def detector_table(entries: Sequence[DetectorEntry], width: int) -> Table:

@@ -45,6 +45,10 @@ def refusal(path: str | Path, recipe: AudioRecipe = WHOLE) -> AudioError:
     return caught.value
 
 
+def by_pyav(path: Path) -> tuple[np.ndarray, int]:
+    return audio._decode_pyav(audio._Source(path, None))
+
+
 def patched(path: Path, fields: dict[int, bytes]) -> Path:
     """The file with other bytes at some positions."""
     data = bytearray(path.read_bytes())
@@ -144,7 +148,7 @@ def test_real_corpora_are_read(shared: Path) -> None:
         wave, rate = audio.decode(path)
         header = audio.header(path)
         assert (len(wave), rate) == (round(header.seconds * header.rate), header.rate)
-        np.testing.assert_array_equal(audio._decode_pyav(path)[0], wave)
+        np.testing.assert_array_equal(by_pyav(path)[0], wave)
 
 
 @pytest.mark.parametrize("name", ["a.flac", "a.wav", "a.aiff"])
@@ -187,7 +191,7 @@ def test_flac_from_a_pipe_is_read(tmp_path: Path) -> None:
     path = save(tmp_path / "a.flac", noise(8_000))
     expected, _ = audio.decode(path)
     patched(path, {21: bytes([path.read_bytes()[21] & 0xF0]), 22: bytes(4)})
-    for wave, _ in (audio.decode(path), audio._decode_pyav(path)):
+    for wave, _ in (audio.decode(path), by_pyav(path)):
         np.testing.assert_array_equal(wave, expected)
     assert audio.header(path) == (0.5, RATE, 1)
 
@@ -219,7 +223,7 @@ def test_a_short_read_of_one_decoder_is_left_to_the_other(tmp_path: Path, monkey
     )
     monkeypatch.setattr(audio, "BLOCK", 700)
     with pytest.raises(AudioError, match=r"truncated: .* of 1,000 samples"):
-        audio._decode_soundfile(path)
+        audio._decode_soundfile(audio._Source(path, None))
     np.testing.assert_array_equal(audio.decode(path)[0], expected)
 
 
@@ -237,7 +241,7 @@ def test_a_title_in_any_encoding_does_no_harm(tmp_path: Path) -> None:
     data = path.read_bytes()
     tag = b"LIST" + struct.pack("<I", 16) + b"INFOINAM" + struct.pack("<I", 4) + b"\xe9\xe8\xff\0"
     path.write_bytes(data[:36] + tag + data[36:])
-    assert len(audio._decode_pyav(path)[0]) == 100
+    assert len(by_pyav(path)[0]) == 100
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "mp3", "raw"])
@@ -319,7 +323,7 @@ def test_file_names_are_taken_as_they_are(tmp_path: Path) -> None:
     for name in ("Grüße %03d.wav", "concat:a|b.wav", "data:x.flac", "-", "a.raw", os.fsdecode(b"\xe9.wav")):
         source = save(tmp_path / "source.wav", noise(100))
         path = source.rename(tmp_path / name)
-        assert len(audio.decode(path)[0]) == len(audio._decode_pyav(path)[0]) == 100
+        assert len(audio.decode(path)[0]) == len(by_pyav(path)[0]) == 100
         assert audio.header(path) == (100 / RATE, RATE, 1)
 
 
@@ -337,7 +341,7 @@ def test_damaged_files_are_samples_or_an_audio_error(
     for at in random.integers(0, [min(80, len(data))] * 3 + [len(data)] * 3)[:edits]:
         data[at] = random.integers(256)
     path.write_bytes(data)
-    for read in (audio.decode, audio._decode_pyav):
+    for read in (audio.decode, by_pyav):
         try:
             wave, rate = read(path)
         except audio.PYAV_REFUSALS:
@@ -500,7 +504,7 @@ def test_a_file_that_decodes_to_far_more_than_it_holds_is_refused(
     monkeypatch.setattr(audio, "MAX_SAMPLES", 50_000)
     place = tmp_path / "bomb.flac"
     soundfile.write(place, np.zeros(50_001, np.float32), RATE)
-    for decode in (audio.decode, audio._decode_pyav):
+    for decode in (audio.decode, by_pyav):
         with pytest.raises(AudioError, match="longer than 50,000 samples") as caught:
             decode(place)
         assert caught.value.remedy == "cut it into pieces"

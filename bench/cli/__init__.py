@@ -11,7 +11,7 @@ import click
 from rich.text import Text
 
 from bench import terminal
-from bench.cli import audit, fuse, gate, results, show, work
+from bench.cli import audit, fuse, gate, pack, results, show, work
 from bench.errors import BenchError
 
 
@@ -47,6 +47,7 @@ def main() -> None:
 for command in (
     work.list_,
     work.fetch,
+    pack.pack,
     work.run,
     work.train,
     work.score,

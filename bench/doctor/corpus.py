@@ -17,9 +17,11 @@ from bench.corpora import Dataset
 from bench.doctor.duplicates import Listed, duplicates
 from bench.doctor.facts import RUN, Status
 from bench.doctor.findings import Audit, Finding, counted
+from bench.doctor.packs import examine_pack
 from bench.doctor.recordings import Recordings
 from bench.doctor.shortcuts import Shortcut, shortcuts
 from bench.progress import Display
+from bench.shards import member, shard_of
 from bench.trials import AUDIO_SUFFIXES, BONAFIDE, SPOOF, is_bonafide
 
 CLIPPED = 0.005  # share of samples at full scale; vocoders that overshoot here and there stay below 0.2 %
@@ -82,19 +84,21 @@ def examine_family(members: Sequence[Member], display: Display) -> list[Audit]:
     ]
     decoded = (recordings.facts["status"] == Status.OK) & ~recordings.facts["silent"]
     twice = duplicates(listed, recordings.facts["digest"], decoded)
+    packs = [examine_pack(member.dataset, display) for member in members]
     return [
-        _audit(_Trials(member.dataset, recordings, rows), found, strays)
-        for member, rows, found in zip(members, recordings.rows, twice, strict=True)
+        _audit(_Trials(member.dataset, recordings, rows), (*shards, *found), strays)
+        for member, rows, shards, found in zip(members, recordings.rows, packs, twice, strict=True)
     ]
 
 
-def _audit(trials: _Trials, twice: Sequence[Finding], strays: Sequence[str]) -> Audit:
+def _audit(trials: _Trials, compared: Sequence[Finding], strays: Sequence[str]) -> Audit:
+    """compared: findings of its shards and of recordings that are there twice. strays: files that no list names."""
     dataset, sound = trials.dataset, trials.sound
     found = shortcuts(trials.facts[sound], is_bonafide(dataset.trials).astype(bool)[sound])
     findings = [
         *(Finding("not the published list", "note", warning) for warning in dataset.warnings),
         *_failures(trials),
-        *twice,
+        *compared,
         *_of_samples(trials),
         *filter(None, (one.finding for one in found)),
         *_clusters(dataset.trials),
@@ -171,12 +175,18 @@ def _failures(trials: _Trials) -> Iterator[Finding]:
     for status, kind, what, remedy in FAILURES:
         files: dict[str, str] = {}
         for row in np.flatnonzero(facts["status"] == status).tolist():
-            path = paths.iloc[row] or f"{ids.iloc[row]} (no audio folder)"
+            path = _told(paths.iloc[row]) or f"{ids.iloc[row]} (no audio folder)"
             files.setdefault(path, trials.recordings.reasons.get(int(trials.rows[row]), ""))
         if files:
             examples = tuple(f"{path}: {why}" if why else path for path, why in files.items())
             sentence = f"{len(files):,} of {trials.first.sum():,} audio files {what}"
             yield Finding(kind, "error", sentence, len(files), examples, remedy or trials.dataset.card.obtain)
+
+
+def _told(path: str) -> str:
+    """A file by its path; one in a pack by shard and name, as the findings go onto pages."""
+    packed = member(path)
+    return path if packed is None else packed.told
 
 
 def _of_samples(trials: _Trials) -> Iterator[Finding]:
@@ -245,7 +255,7 @@ def _strays(paths: pd.Series) -> list[str]:
     known = np.fromiter(map(hash, paths), dtype=np.int64, count=len(paths))
     known.sort()
     found: list[str] = []
-    for folder in sorted({path.rpartition("/")[0] for path in paths if path}):
+    for folder in sorted({path.rpartition("/")[0] for path in paths if path and shard_of(path) is None}):
         try:
             with os.scandir(folder) as entries:
                 names = (entry.name for entry in entries if entry.name.lower().endswith(AUDIO_SUFFIXES))

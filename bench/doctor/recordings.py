@@ -21,6 +21,7 @@ from bench import audio, corpora, environment
 from bench.doctor.facts import FACTS, Status, measure, status_of
 from bench.errors import AudioError
 from bench.progress import Display
+from bench.shards.reading import fetch
 from bench.trials import PIECE, Span, spans
 
 CHUNK = 16  # files a task: what a task costs is spread over so many; an interrupt waits for one of them
@@ -86,6 +87,10 @@ class Recordings:
             pool.shutdown(cancel_futures=True)
 
     def _measure(self, rows: NDArray[Any], stop: Event) -> _Measured:
+        with fetch(self.table["path"].iloc[rows].tolist()):
+            return self._measure_fetched(rows, stop)
+
+    def _measure_fetched(self, rows: NDArray[Any], stop: Event) -> _Measured:
         table = self.table.iloc[rows]
         facts, reasons = np.zeros(len(rows), dtype=FACTS), {}
         pieces = zip(range(len(rows)), table["path"].tolist(), spans(table), strict=True)

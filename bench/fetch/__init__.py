@@ -14,7 +14,7 @@ from typing import Literal, NamedTuple
 
 from rich.filesize import decimal
 
-from bench import perturbations
+from bench import corpora, perturbations
 from bench.cards import Archive, DatasetCard, DetectorCard, Weights
 from bench.errors import BenchError, Blocked, UsageError, WeightsError
 from bench.fetch import acquire, hub
@@ -164,7 +164,7 @@ def _of_dataset(workspace: Workspace, name: str) -> list[Item]:
         return [Item(name, (name,), "here", f"ready, {len(workspace.dataset(name).trials):,} trials")]
     if not card.archives:
         return [Item(name, (name,), "by hand", *lacks)]
-    root = options.data.get(name) or options.data.get(card.sibling_of or "") or options.data_root
+    root = corpora.root_of(card, options.data_root, options.data)
     items = [_of_archive(archive, root, name) for archive in card.archives]
     if all(item.state == "here" for item in items):
         records = ", ".join(str(acquire.record_of(item.place)) for item in items if item.place)

@@ -24,6 +24,8 @@ from bench.cards import DatasetCard
 from bench.corpora import Dataset
 from bench.errors import Blocked
 from bench.families import whole
+from bench.shards import member
+from bench.shards.reading import content as member_content
 from bench.trials import digest as trial_digest
 from bench.trials import first_trials, span
 
@@ -77,7 +79,7 @@ class Recordings:
     """Where datasets lie, as the options of a command tell (`bench.workspace.Options`). Picklable."""
 
     data_root: Path = Path("data")
-    data: Mapping[str, Path] = field(default_factory=dict)
+    data: Mapping[str, Path | str] = field(default_factory=dict)
     cards: Path | None = None
 
     def corpus(self, dataset: str, digest: str) -> Corpus:
@@ -104,12 +106,12 @@ class Recordings:
 
 
 @lru_cache(maxsize=1)
-def _dataset(data_root: Path, data: tuple[tuple[str, Path], ...], cards: Path | None, name: str) -> Dataset:
+def _dataset(data_root: Path, data: tuple[tuple[str, Path | str], ...], cards: Path | None, name: str) -> Dataset:
     known = registry.datasets(cards)
     if name not in known:
         what = f"{name} has no card, so nothing says that its audio may be published"
         raise Blocked(what, remedy="write a card that says `redistributable: true`, and give it with --cards")
-    return corpora.load(known[name], corpora.root_of(known[name], data_root, dict(data)))
+    return corpora.find(known[name], data_root, dict(data))
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,10 +137,15 @@ class Corpus:
         return perturbations.split(self.name)[1]
 
     def place(self, trial: str) -> str:
-        """The file of a trial below `root`, its bare name where it lies elsewhere, '' where no file is known."""
+        """The file of a trial below `root`, its bare name where it lies elsewhere, '' where no file is known.
+
+        Of one in a pack its shard and name.
+        """
         told = self._told(trial)["path"]
         if not told:
             return ""
+        if (packed := member(told)) is not None:
+            return packed.told
         for path, root in ((Path(told), self.root), (Path(told).resolve(), self.root.resolve())):
             if path.is_relative_to(root) and ".." not in path.parts:
                 return path.relative_to(root).as_posix()
@@ -168,7 +175,7 @@ class Corpus:
             wave = wave[: SECONDS * rate]
         copy, suffix = None, ""
         if self.card.redistributable:
-            copy, suffix = (_copied(Path(told["path"])) if plain else None) or (_coded(wave, rate), ".flac")
+            copy, suffix = (_copied(told["path"]) if plain else None) or (_coded(wave, rate), ".flac")
         pictured = pictures.waveform(wave), pictures.spectrogram(wave, rate)
         return Clip(copy, suffix, len(wave) / rate, tuple(notes), *pictured)
 
@@ -176,11 +183,12 @@ class Corpus:
         return {str(name): str(value) for name, value in self.trials.iloc[self._rows[trial]].items()}
 
 
-def _copied(file: Path) -> tuple[bytes, str] | None:
+def _copied(path: str) -> tuple[bytes, str] | None:
     """The bytes of a file that browsers play, and the suffix for them; None for any other."""
-    if file.stat().st_size > COPIED_BYTES:
+    packed = member(path)
+    if (Path(path).stat().st_size if packed is None else packed.size) > COPIED_BYTES:
         return None
-    content = file.read_bytes()
+    content = Path(path).read_bytes() if packed is None else member_content(path, packed)
     suffix = next((suffix for pattern, suffix in PLAYED if pattern.match(content)), "")
     return (content, suffix) if suffix and (suffix != ".wav" or _plain_wav(content)) else None
 
