@@ -18,6 +18,9 @@ from bench import embeddings
 from bench.errors import StoreError
 from bench.files import read_parquet, write_json, write_parquet
 from bench.store import Cell, Status, Store, read_cell, read_parts
+from bench.trials import RowFinder
+
+PART_ROWS = 100_000  # of scores that wait to be written: a detector that reads no audio may score millions in a second
 
 
 class CellWriter:
@@ -32,35 +35,37 @@ class CellWriter:
         self.manifest = dict(manifest)
         self.dataset: str = manifest["dataset"]["name"]
         self.detector: str = manifest["detector"]["name"]
-        self._ids = pd.Index(trials["trial"])
-        self._store = store
+        self._ids = trials["trial"]
+        self._finder = RowFinder(self._ids)
         self._folder = store.cell_folder(self.dataset, self.detector, manifest["key"])
-        self._blocks: list[pd.DataFrame] = []
-        self._unwritten: list[pd.DataFrame] = []
+        # The cell so far, rows as in the list: blocks, and copies of them, would be most of the memory of a run.
+        self.known = np.zeros(len(trials), dtype=bool)
+        self._numbers = {"score": np.full(len(trials), np.nan)}
+        self._notes = np.full(len(trials), "", dtype=object)
+        self._unwritten: list[np.ndarray] = []  # rows
+        self._waiting = 0  # of them
         self._embeddings = embeddings.read_parts(self._folder)
         self._new_embeddings: list[pd.DataFrame] = []
-        self.known = self._read_known()
+        self._read_known()
 
-    def _read_known(self) -> np.ndarray:
-        """Load what is stored of this cell; which rows of the trial list need no scoring, bool (rows,)."""
+    def _read_known(self) -> None:
+        """Load what is stored of this cell."""
         cell = read_cell(self._folder)
         if cell is None or not cell.finished:
             write_json(self._folder / "cell.json", {**self.manifest, "status": "running"})
         # Parts before scores: another run that finishes meanwhile writes the scores before it drops its parts.
-        self._blocks = read_parts(self._folder)
+        blocks = read_parts(self._folder)
         scores = self._folder / "scores.parquet"
         if scores.is_file():
             # Finished before. A file that could not be decoded may have been mended since.
-            blocks = [read_parquet(scores, remedy=f"delete the folder {self._folder} and run again"), *self._blocks]
-            self._blocks = [block[block["score"].notna()] for block in blocks]
-        known = np.zeros(len(self._ids), dtype=bool)
-        for block in self._blocks:
-            known[self._rows(block)] = True
-        return known
+            blocks = [read_parquet(scores, remedy=f"delete the folder {self._folder} and run again"), *blocks]
+            blocks = [block[block["score"].notna()] for block in blocks]
+        for block in blocks:
+            self._take(block)
 
-    def _rows(self, block: pd.DataFrame) -> np.ndarray:
-        """The row of each trial of a block in the trial list."""
-        rows: np.ndarray = self._ids.get_indexer(pd.Index(block["trial"]))
+    def _take(self, block: pd.DataFrame) -> tuple[np.ndarray, int]:
+        """Put the rows of a block where they belong; those it told more of than was known (n,), how many are new."""
+        rows = self._finder.rows(block["trial"])
         if (rows < 0).any():
             stranger = block["trial"].iloc[int((rows < 0).argmax())]
             raise StoreError(
@@ -68,11 +73,31 @@ class CellWriter:
                 where=self._folder,
                 remedy="delete this folder and run again",
             )
-        return rows
+        lacks = np.isnan(block["score"].to_numpy(dtype=np.float64))
+        # A score counts more than the note of an earlier or simultaneous run that could not read the file.
+        order = lacks.argsort(kind="stable")
+        rows, firsts = np.unique(rows[order], return_index=True)
+        order = order[firsts]
+        new = ~self.known[rows]
+        better = new | (np.isnan(self._numbers["score"][rows]) & ~lacks[order])
+        rows, order = rows[better], order[better]
+        for name in block.columns.drop(["trial", "note"]):
+            column = self._numbers.setdefault(name, np.full(len(self.known), np.nan))
+            column[rows] = block[name].to_numpy(dtype=np.float64)[order]
+        self._notes[rows] = block["note"].to_numpy(dtype=object)[order]
+        self.known[rows] = True
+        return rows, int(new.sum())
+
+    def _table(self, rows: np.ndarray | slice) -> pd.DataFrame:
+        """What is known of these rows, as it is stored."""
+        numbers = {name: column[rows] for name, column in self._numbers.items()}
+        seconds = numbers.pop("seconds")  # behind the extras, whatever came first
+        columns = {"trial": self._ids.iloc[rows].array, **numbers, "seconds": seconds, "note": self._notes[rows]}
+        return pd.DataFrame(columns, copy=False)
 
     def reuse(self, scores: pd.DataFrame) -> None:
         """Take over scores that another list's cell of the same scorer has for trials of this one."""
-        rows = self._ids.get_indexer(pd.Index(scores["trial"]))
+        rows = self._finder.rows(scores["trial"])
         wanted = (rows >= 0) & scores["score"].notna().to_numpy()
         wanted[wanted] = ~self.known[rows[wanted]]
         if wanted.any():
@@ -85,12 +110,13 @@ class CellWriter:
         Returns:
             How many of its trials were not known before.
         """
-        rows = self._rows(block)
+        rows, new = self._take(block)
+        self._unwritten.append(rows)
+        self._waiting += len(rows)
         if embedded is not None:
             self._new_embeddings.append(embedded)
-        new = int((~self.known[rows]).sum())
-        self.known[rows] = True
-        self._unwritten.append(block)
+        if self._waiting >= PART_ROWS:
+            self.flush()
         return new
 
     def flush(self) -> None:
@@ -100,36 +126,26 @@ class CellWriter:
             write_parquet(self._folder / embeddings.PARTS / f"{uuid.uuid4().hex}.parquet", table)
             self._embeddings.append(table)
             self._new_embeddings = []
-        if self._unwritten:
+        if self._waiting:
             part = self._folder / "parts" / f"{uuid.uuid4().hex}.parquet"
-            table = pd.concat(self._unwritten, ignore_index=True)
-            write_parquet(part, table)
-            self._blocks.append(table)  # one table a part: a small one a batch would cost gigabytes
-            self._unwritten = []
+            write_parquet(part, self._table(np.concatenate(self._unwritten)))
+            self._unwritten, self._waiting = [], 0
 
     def finish(self, facts: Mapping[str, Any]) -> Cell:
         """Write scores.parquet, then cell.json with `facts`, then drop the parts. Every trial once, or StoreError."""
-        blocks = [*self._blocks, *self._unwritten]
-        table = pd.concat(blocks, ignore_index=True) if blocks else pd.DataFrame({"trial": [], "score": []})
-        # A score counts more than the note of an earlier or simultaneous run that could not read the file.
-        table = table.iloc[table["score"].isna().to_numpy().argsort(kind="stable")]
-        table = table[~table["trial"].duplicated()].set_index("trial")
-        absent = self._ids.difference(table.index)
+        absent = np.flatnonzero(~self.known)
         if len(absent):
             raise StoreError(
-                f"{len(absent)} trials were never scored, the first is {absent[0]!r}",
+                f"{len(absent)} trials were never scored, the first is {self._ids.iloc[absent[0]]!r}",
                 where=self._folder,
                 remedy="run again",
             )
-        table = table.loc[self._ids].reset_index()
-        # A batch without a readable file has no extras: the order of the columns must not depend on which came first.
-        extras = [name for name in table if name not in ("trial", "score", "seconds", "note")]
-        table = table[["trial", "score", *extras, "seconds", "note"]]
-        notes = table.loc[table["score"].isna(), "note"].tolist()
         embeddings.write(self._folder, [*self._embeddings, *self._new_embeddings], self._ids)
-        write_parquet(self._folder / "scores.parquet", table)
-        status: Status = "incomplete" if notes else "complete"
-        counts = {"scored": len(table) - len(notes), "failed": len(notes), "first_failure": notes[0] if notes else ""}
+        write_parquet(self._folder / "scores.parquet", self._table(slice(None)))
+        failed = np.flatnonzero(np.isnan(self._numbers["score"]))
+        status: Status = "incomplete" if len(failed) else "complete"
+        first = self._notes[failed[0]] if len(failed) else ""
+        counts = {"scored": len(self.known) - len(failed), "failed": len(failed), "first_failure": first}
         cell = self.close(status, {**counts, **facts})
         shutil.rmtree(self._folder / "parts", ignore_errors=True)  # another run on this store may be writing there
         return cell

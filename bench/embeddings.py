@@ -16,7 +16,7 @@ import pandas as pd
 
 from bench.errors import StoreError
 from bench.files import read_parquet, write_parquet
-from bench.trials import is_bonafide
+from bench.trials import hashes, is_bonafide
 
 FILE = "embeddings.parquet"
 PARTS = "parts/embeddings"
@@ -29,12 +29,17 @@ def sample(trials: pd.DataFrame, size: int = SAMPLE) -> np.ndarray:
     Both classes alike, and in each all attacks, as far as there are trials; inside by a hash of the trial id, so that
     the choice depends on the list alone and lists that share trials share choices.
     """
-    order = np.argsort(pd.util.hash_array(trials["trial"].to_numpy(dtype=object), categorize=False), kind="stable")
-    table = pd.DataFrame({"label": is_bonafide(trials), "attack": trials["attack"].to_numpy()}).iloc[order]
-    for group in (["label", "attack"], ["label"]):  # the first of every attack, the second, ...; then so of every class
-        table = table.iloc[table.groupby(group).cumcount().to_numpy().argsort(kind="stable")]
+    hashed = hashes(trials["trial"])
+    group = 2 * pd.factorize(trials["attack"])[0] + is_bonafide(trials)
+    rows = np.lexsort((hashed, group))
+    stops = np.bincount(group, minlength=1).cumsum()
+    firsts = [rows[start:stop][:size] for start, stop in zip([0, *stops], stops, strict=False)]
+    rows, rank = np.concatenate(firsts), np.concatenate([np.arange(len(first)) for first in firsts])
+    # The first of every attack, the second, ...; then so of every class.
+    rows = rows[np.lexsort((rows, hashed[rows], rank))]
+    rank = pd.Series(rows).groupby(group[rows] % 2).cumcount().to_numpy()
     chosen = np.zeros(len(trials), dtype=bool)
-    chosen[table.index[:size]] = True
+    chosen[rows[rank.argsort(kind="stable")[:size]]] = True
     return chosen
 
 
@@ -77,9 +82,9 @@ def read_parts(folder: Path) -> list[pd.DataFrame]:
     return found
 
 
-def write(folder: Path, blocks: Sequence[pd.DataFrame], order: pd.Index) -> None:
-    """Keep embeddings, each trial once and in this order; nothing where there are none."""
+def write(folder: Path, blocks: Sequence[pd.DataFrame], trials: pd.Series) -> None:
+    """Keep embeddings, each trial once and in the order of these ids; nothing where there are none."""
     if not blocks:
         return
     whole = pd.concat(blocks, ignore_index=True).drop_duplicates("trial").set_index("trial")
-    write_parquet(folder / FILE, whole.loc[order.intersection(whole.index, sort=False)].reset_index())
+    write_parquet(folder / FILE, whole.loc[trials[trials.isin(whole.index)]].reset_index())

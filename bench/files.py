@@ -23,8 +23,9 @@ def write_json(place: Path, value: Mapping[str, Any]) -> None:
 
 
 def write_parquet(place: Path, table: pd.DataFrame) -> None:
-    """Deterministic: the same table gives the same bytes with the same pyarrow."""
-    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None)
+    """Deterministic: the same table gives the same bytes with the same pyarrow, in however many pieces it was made."""
+    pa.default_memory_pool().release_unused()
+    columns = pa.Table.from_pandas(table, preserve_index=False).replace_schema_metadata(None).combine_chunks()
     atomically(place, lambda part: pq.write_table(columns, part, compression="zstd"))
 
 
@@ -42,10 +43,14 @@ def read_parquet(place: Path, remedy: str | None = None) -> pd.DataFrame:
     return frame.astype(dict.fromkeys(texts, "str"))
 
 
-def atomically(place: Path, write: Callable[[Path], object]) -> None:
-    """Make a file by `write(temporary path)` and a rename: it is there whole or not at all."""
+def atomically(place: Path, write: Callable[[Path], object], option: str = "--results") -> None:
+    """Make a file by `write(temporary path)` and a rename: it is there whole or not at all.
+
+    Args:
+        option: of the command line, that names the folder.
+    """
     part = place.with_name(f".{uuid.uuid4().hex}.part")
-    with explained(place):
+    with explained(place, option):
         try:
             for attempts_left in reversed(range(10)):
                 try:
@@ -61,8 +66,8 @@ def atomically(place: Path, write: Callable[[Path], object]) -> None:
 
 
 @contextmanager
-def explained(place: Path) -> Iterator[None]:
-    """What goes wrong with a file of the results folder, as a StoreError with the remedy."""
+def explained(place: Path, option: str = "--results") -> Iterator[None]:
+    """What goes wrong with a file that is written, as a StoreError with the remedy; `option` names its folder."""
     try:
         yield
     except (OSError, pa.ArrowException) as error:
@@ -70,7 +75,7 @@ def explained(place: Path) -> Iterator[None]:
         remedy = (
             "free some space and run the same command again: nothing written so far is lost"
             if code == errno.ENOSPC
-            else "choose a folder you may write to with --results"
+            else f"choose a folder you may write to with {option}"
         )
         raise StoreError(
             f"cannot be written: {getattr(error, 'strerror', None) or error}", where=place, remedy=remedy

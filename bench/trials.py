@@ -18,12 +18,13 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from bench.errors import DataError
 
@@ -37,6 +38,10 @@ PIECE = ("start", "stop")  # columns that only lists of pieces have
 SPOOF_ATTRIBUTES = frozenset({"attack", "vocoder", "task", "team", "gender_pair", "model_name", "architecture"})
 
 AUDIO_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".mp4", ".ogg", ".opus", ".aac", ".wma", ".aiff", ".aif")
+# Either case by hand: `(?i)` would also take letters that fold into these, as the long s into s.
+_SUFFIX = "|".join("".join(f"[{letter}{letter.upper()}]" for letter in suffix[1:]) for suffix in AUDIO_SUFFIXES)
+
+PIECE_ROWS = 16_384  # texts of a column that are Python strings at a time: 600,000 would take 40 MB
 
 # Every spelling met in published corpora. Closed on purpose: a filter on one spelling would silently drop a class, and
 # a bare 0 or 1 means opposite things in different corpora.
@@ -65,7 +70,60 @@ def trial_id(name: str) -> str:
 
 def trial_ids(names: pd.Series) -> pd.Series:
     """`trial_id` for a whole column."""
-    return pd.Series([trial_id(name) for name in names.tolist()], index=names.index, name=names.name, dtype="str")
+    return names.astype("str").str.replace(rf"(?s)(.)\.(?:{_SUFFIX})\z", r"\1", regex=True)
+
+
+def pieces(rows: int) -> Iterator[slice]:
+    """Slices of `PIECE_ROWS` rows, at least one, for what needs Python strings or many copies."""
+    return (slice(start, start + PIECE_ROWS) for start in range(0, max(rows, 1), PIECE_ROWS))
+
+
+def in_one_chunk(table: pd.DataFrame | pa.Table) -> pd.DataFrame:
+    """A table of texts with each column in one chunk, rows numbered anew.
+
+    What is read or joined in several chunks takes thirty times as long to find rows in.
+    """
+    pa.default_memory_pool().release_unused()  # it keeps what it has freed, and is now asked for as much again
+    table = table if isinstance(table, pa.Table) else pa.Table.from_pandas(table, preserve_index=False)
+    whole: pd.DataFrame = table.combine_chunks().to_pandas()
+    return whole.astype("str")
+
+
+def hashes(texts: pd.Series) -> np.ndarray:
+    """A hash of each text, uint64 (rows,), everywhere the same. Equal hashes do not prove equal texts."""
+    found = np.empty(len(texts), dtype=np.uint64)
+    for piece in pieces(len(texts)):
+        found[piece] = pd.util.hash_array(texts.iloc[piece].to_numpy(dtype=object), categorize=False)
+    return found
+
+
+class RowFinder:
+    """Finds trials in a list, from 16 bytes a trial: a hash table of Python strings takes a hundred.
+
+    trials: ids, each once.
+    """
+
+    def __init__(self, trials: pd.Series) -> None:
+        self._trials = trials.array
+        hashed = hashes(trials)
+        self._order = hashed.argsort()
+        self._hashes = hashed[self._order]
+
+    def rows(self, trials: pd.Series) -> np.ndarray:
+        """The row of each in the list, -1 where it is not there, int64 (n,)."""
+        hashed = hashes(trials)
+        found = np.full(len(trials), -1)
+        at, waiting = np.searchsorted(self._hashes, hashed), np.arange(len(trials))
+        while True:  # once: listed ids of one hash lie side by side, but there is hardly ever more than one
+            waiting = waiting[at[waiting] < len(self._hashes)]
+            waiting = waiting[self._hashes[at[waiting]] == hashed[waiting]]
+            if not len(waiting):
+                return found
+            rows = self._order[at[waiting]]
+            same = np.asarray(self._trials.take(rows) == trials.array.take(waiting))
+            found[waiting[same]] = rows[same]
+            waiting = waiting[~same]
+            at[waiting] += 1
 
 
 def parse_labels(raw: pd.Series, where: str | Path, lines: Sequence[int] | np.ndarray | None = None) -> pd.Series:
@@ -79,10 +137,11 @@ def parse_labels(raw: pd.Series, where: str | Path, lines: Sequence[int] | np.nd
     Raises:
         DataError: a spelling that is not in `LABELS`, with its line.
     """
-    spellings = {spelling: LABELS.get(str(spelling).strip().lower()) for spelling in raw.unique()}
-    for spelling, label in spellings.items():
+    codes, spellings = pd.factorize(raw, use_na_sentinel=False)
+    labels = [LABELS.get(str(spelling).strip().lower()) for spelling in spellings]
+    for code, (spelling, label) in enumerate(zip(spellings, labels, strict=True)):
         if label is None:
-            row = int(np.argmax((raw == spelling).to_numpy()))
+            row = int(np.argmax(codes == code))
             digit = str(spelling).strip() in {"0", "1"}
             raise DataError(
                 f"unknown label {spelling!r}",
@@ -92,7 +151,7 @@ def parse_labels(raw: pd.Series, where: str | Path, lines: Sequence[int] | np.nd
                 if digit
                 else f"labels are {', '.join(LABELS)} (any case); correct the file or its reader",
             )
-    return raw.map(spellings)
+    return pd.Series(pd.array(labels, dtype="str").take(codes), index=raw.index, name=raw.name)
 
 
 def validate(table: pd.DataFrame, where: str | Path, lines: Sequence[int] | np.ndarray | None = None) -> pd.DataFrame:
@@ -113,7 +172,8 @@ def validate(table: pd.DataFrame, where: str | Path, lines: Sequence[int] | np.n
         raise DataError("no trial in this list", where=where, remedy="check that the download is complete")
     defaults = {column: "" for column in COLUMNS if column not in table}
     table = table.assign(**defaults).reset_index(drop=True)
-    table = table[[*COLUMNS, *(column for column in table if column not in COLUMNS)]].fillna("").astype("str")
+    table = table[[*COLUMNS, *(column for column in table if column not in COLUMNS)]]
+    table = in_one_chunk(table.fillna("").astype("str"))
 
     ids = table["trial"]
     blank = (ids.str.strip() == "").to_numpy()
@@ -123,8 +183,9 @@ def validate(table: pd.DataFrame, where: str | Path, lines: Sequence[int] | np.n
     if unsafe.any():
         row = int(unsafe.argmax())
         raise DataError(f"trial id {ids.iloc[row]!r} holds a tab, line break or NUL", where=where, line=line(row))
-    repeated = ids.duplicated().to_numpy()
-    if repeated.any():
+    hashed = hashes(ids)
+    hashed.sort()
+    if (hashed[1:] == hashed[:-1]).any() and (repeated := ids.duplicated().to_numpy()).any():
         row = int(repeated.argmax())
         first = int((ids == ids.iloc[row]).to_numpy().argmax())
         raise DataError(
@@ -187,8 +248,11 @@ def digest(table: pd.DataFrame) -> str:
 
     Results of different digests are never compared; equal counts prove nothing.
     """
-    lines = sorted((table["trial"] + "\t" + table["label"] + "\n").tolist())
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    lines = (table["trial"] + "\t" + table["label"] + "\n").sort_values()
+    hashed = hashlib.sha256()
+    for piece in pieces(len(lines)):
+        hashed.update("".join(lines.iloc[piece].tolist()).encode())
+    return hashed.hexdigest()
 
 
 def difference_between(first: pd.DataFrame, second: pd.DataFrame, gone: str, new: str) -> str:

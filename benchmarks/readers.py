@@ -22,13 +22,13 @@ BONA_FIDE = 22_617
 T = TypeVar("T")
 
 
-def make_key(root: Path) -> list[str]:
-    """Write a key of the real size under the data root; the ids of its trials in the order of the file."""
+def make_key(root: Path, rows: int = ROWS) -> list[str]:
+    """Write a key, of the real size or a smaller one, under the data root; the ids of its trials."""
     chance = random.Random(0)
-    ids = [f"DF_E_{number}" for number in chance.sample(range(2_000_000, 5_000_000), ROWS)]
+    ids = [f"DF_E_{number}" for number in chance.sample(range(2_000_000, 5_000_000), rows)]
     lines = []
     for row, trial in enumerate(ids):
-        bona_fide = row < BONA_FIDE
+        bona_fide = row * ROWS < rows * BONA_FIDE
         attack, label = ("bonafide", "bonafide") if bona_fide else (f"Task1-team{chance.randrange(1, 34):02}", "spoof")
         vocoder = "bonafide" if bona_fide else "neural_vocoder_nonautoregressive"
         phase = chance.choices(("eval", "progress", "hidden"), (87, 10, 3))[0]

@@ -16,9 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from bench import embeddings, passes, scoring
+from bench import embeddings, passes
+from bench import trials as trial_table
 from bench.embeddings import sample
 from bench.errors import ScoringError, StoreError
+from bench.executors.local import Local
 from bench.files import write_parquet
 from bench.models import Output
 from bench.models.aasist import AASIST
@@ -69,6 +71,9 @@ def test_the_sample_follows_from_the_list_and_not_from_its_order(
     assert chosen.sum() == min(size, len(trials))
     order = np.array(random.sample(range(len(trials)), len(trials)), dtype=int)
     assert (sample(trials.iloc[order].reset_index(drop=True), size) == chosen[order]).all()
+    with pytest.MonkeyPatch.context() as patch:  # nor on how many ids are looked at a time
+        patch.setattr(trial_table, "PIECE_ROWS", 3)
+        assert (sample(trials, size) == chosen).all()
 
 
 @pytest.fixture
@@ -110,16 +115,16 @@ def test_a_killed_run_keeps_what_it_had(world: World) -> None:
     world.detector("whole", "WithEmbedding")
     expected = stored(world, "whole")
     world.detector("det", "WithEmbedding")
-    real = scoring.score_trials
+    real = Local.score
     with pytest.MonkeyPatch.context() as patch:
 
-        def dying(*args: Any, **options: Any) -> Iterator[Any]:
-            for count, item in enumerate(real(*args, **options)):
+        def dying(*given: Any) -> Iterator[Any]:
+            for count, item in enumerate(real(*given)):
                 if count == 3:
                     raise ScoringError("killed")
                 yield item
 
-        patch.setattr(passes, "score_trials", dying)
+        patch.setattr(Local, "score", dying)
         with pytest.raises(ScoringError, match="killed"):
             world.run("det", "set", batch_size=2)
     assert stored(world) == expected

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from bench import cellwriter
 from bench import store as store_module
 from bench.cellwriter import CellWriter
 from bench.errors import StoreError, UsageError
@@ -131,6 +132,31 @@ def test_a_killed_cell_goes_on_with_its_parts(tmp_path: Path) -> None:
     assert second.add(block({"t1": 1.0, "t2": 2.0, "t3": 3.0, "t4": 4.0, "t5": 5.0})) == 4
     table = second.finish(FACTS).scores()
     assert table["score"].tolist() == [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]
+
+
+def test_a_flood_of_scores_does_not_wait_for_the_next_flush(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A part is written as soon as many scores wait for it; the cell is the same to the byte."""
+    places = []
+    for name, most in (("few", 10), ("many", 2)):
+        monkeypatch.setattr(cellwriter, "PART_ROWS", most)
+        cell = writer(Store(tmp_path / name))
+        cell.add(block({"t5": 5.0}))
+        assert not list((tmp_path / name).rglob("*.parquet"))
+        cell.add(block({"t1": 1.0}))
+        parts = [read_parquet(place)["trial"].tolist() for place in (tmp_path / name).rglob("parts/*.parquet")]
+        assert parts == ([["t5", "t1"]] if most == 2 else [])
+        cell.add(block(dict.fromkeys(["t0", "t2", "t3", "t4"], 0.0)))
+        places.append(cell.finish(FACTS).path)
+    few, many = (place / "scores.parquet" for place in places if place)
+    assert few.read_bytes() == many.read_bytes()
+
+
+def test_a_table_made_of_pieces_gives_the_same_bytes(tmp_path: Path) -> None:
+    """How often it was joined on the way is no part of what a file holds."""
+    whole = pd.DataFrame({"trial": [f"t{row:05}" for row in range(5_000)]})
+    write_parquet(tmp_path / "whole", whole)
+    write_parquet(tmp_path / "joined", pd.concat([whole.iloc[:1_700], whole.iloc[1_700:]]))
+    assert (tmp_path / "whole").read_bytes() == (tmp_path / "joined").read_bytes()
 
 
 def test_a_trial_keeps_its_first_score(tmp_path: Path) -> None:

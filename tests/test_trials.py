@@ -7,18 +7,22 @@ import re
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
+from bench import trials
 from bench.errors import DataError
 from bench.trials import (
     AUDIO_SUFFIXES,
     COLUMNS,
     LABELS,
+    RowFinder,
     Span,
     digest,
     first_trials,
+    hashes,
     is_bonafide,
     parse_labels,
     spans,
@@ -48,10 +52,42 @@ def test_only_an_audio_suffix_is_no_part_of_an_id(name: str, expected: str) -> N
 @given(st.lists(st.text() | st.builds("{}{}".format, st.text(), st.sampled_from(AUDIO_SUFFIXES))))
 def test_a_column_of_ids_is_made_as_single_ids_are(names: list[str]) -> None:
     """`trial_ids` is `trial_id` of every row and keeps the index."""
-    names = [name for name in names if name.isprintable()]
+    names += [name.upper() for name in names] + ["a.opuſ", "\n.wav", "b.wav\n"]
     column = pd.Series(names, index=range(5, 5 + len(names)), dtype="str")
     assert trial_ids(column).tolist() == [trial_id(name) for name in names]
     assert trial_ids(column).index.equals(column.index)
+
+
+@pytest.mark.parametrize("apart", [True, False])
+@given(st.lists(NAME, min_size=1, unique=True), st.lists(NAME))
+def test_rows_are_found_whatever_their_hashes(apart: bool, listed: list[str], others: list[str]) -> None:
+    """Each listed trial at its row, any other at -1, also where many have one hash."""
+    wanted = pd.Series([*reversed(listed), *others], dtype="str")
+    with pytest.MonkeyPatch.context() as patch:
+        if not apart:
+            patch.setattr(trials, "hashes", lambda texts: texts.str.len().to_numpy(dtype=np.uint64) % np.uint64(2))
+        found = RowFinder(pd.Series(listed, dtype="str")).rows(wanted)
+        assert not validate(pd.DataFrame({"trial": listed, "label": "spoof"}), "list").empty
+    assert found.tolist() == [listed.index(name) if name in listed else -1 for name in wanted]
+
+
+@given(LISTS)
+def test_pieces_change_neither_digest_nor_hashes(labels: dict[str, str]) -> None:
+    """Ids are handled so many at a time to save memory."""
+    table = table_of(labels)
+    expected = digest(table), hashes(table["trial"]).tolist()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "PIECE_ROWS", 2)
+        assert (digest(table), hashes(table["trial"]).tolist()) == expected
+
+
+def test_a_table_that_was_joined_is_in_one_chunk() -> None:
+    """Rows of several chunks take many times as long to find, a batch at a time."""
+    table = table_of({"a": "spoof", "b": "bonafide"})
+    joined = pd.concat([table, table.assign(trial=["c", "d"])])
+    whole = validate(joined, "list")
+    assert [len(pa.chunked_array(pa.array(whole[name])).chunks) for name in whole] == [1] * len(whole.columns)
+    assert whole["trial"].tolist() == ["a", "b", "c", "d"]
 
 
 @given(st.lists(st.sampled_from([spelling for known in LABELS for spelling in (known, known.upper(), f" {known} ")])))

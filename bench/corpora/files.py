@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import reduce
 from io import BytesIO, StringIO
 from itertools import product
 from pathlib import Path
@@ -17,7 +19,18 @@ import pyarrow.csv as arrow_csv
 from pyarrow import compute
 
 from bench.errors import Blocked, DataError
-from bench.trials import AUDIO_SUFFIXES, BONAFIDE, SPOOF_ATTRIBUTES, parse_labels, trial_id, validate
+from bench.shards import shard_of
+from bench.shards.storage import present
+from bench.trials import (
+    AUDIO_SUFFIXES,
+    BONAFIDE,
+    SPOOF_ATTRIBUTES,
+    in_one_chunk,
+    parse_labels,
+    pieces,
+    trial_ids,
+    validate,
+)
 
 R = TypeVar("R", bound=Callable[..., pd.DataFrame])
 Lines: TypeAlias = "np.ndarray[Any, np.dtype[np.int64]]"
@@ -34,6 +47,7 @@ class Mark(NamedTuple):
 
 READERS: dict[Callable[..., pd.DataFrame], Mark] = {}
 
+MOST_BYTES = 2**30  # of a block that arrow reads
 UNUSED = "unused"  # the columns of a protocol that say nothing; `finish` drops them
 DELIMITERS = ",\t;|"
 BOM = b"\xef\xbb\xbf"
@@ -155,16 +169,27 @@ def audio_files(folder: Path) -> list[str]:
 
 
 def missing(paths: Iterable[str]) -> list[int]:
-    """Positions of the paths at which there is no file. Folders are listed once each, files not asked one by one."""
-    present: dict[str, set[str]] = {}
+    """Positions of the paths at which there is no file. Folders are listed once each, files not asked one by one.
+
+    What is packed is missing where its shard is; a pack, too, is listed once.
+
+    Raises:
+        DataError: the remote store of a pack does not answer.
+    """
+    listed: dict[str, set[str]] = {}
+    packed: dict[str, list[int]] = {}
     absent = []
     for position, path in enumerate(paths):
+        if (shard := shard_of(path)) is not None:
+            packed.setdefault(shard, []).append(position)
+            continue
         folder, _, name = path.rpartition("/")
-        if folder not in present:
-            present[folder] = _files_in(folder or "/")
-        if name not in present[folder]:
+        if folder not in listed:
+            listed[folder] = _files_in(folder or "/")
+        if name not in listed[folder]:
             absent.append(position)
-    return absent
+    there = present(list(packed))
+    return sorted(absent + [at for shard, positions in packed.items() if shard not in there for at in positions])
 
 
 def _files_in(folder: str) -> set[str]:
@@ -194,7 +219,7 @@ def plain_names(names: pd.Series, file: Path, lines: Lines) -> pd.Series:
     return names
 
 
-def inside(names: Iterable[str], roots: Sequence[Path], file: Path, lines: Lines) -> tuple[list[str], list[str]]:
+def inside(names: pd.Series, roots: Sequence[Path], file: Path, lines: Lines) -> tuple[pd.Series, pd.Series]:
     """Paths that a list names: in full, and relative to the root that holds them, without audio suffix (the trial id).
 
     Relative names are relative to the first root. A name may use `/` or `\\`, may be absolute and may climb with `..`
@@ -205,25 +230,31 @@ def inside(names: Iterable[str], roots: Sequence[Path], file: Path, lines: Lines
     """
     spellings = [str(spelling) for root in roots for spelling in (root.absolute(), root.resolve())]
     bases = list(dict.fromkeys(os.path.normpath(spelling).rstrip("/") + "/" for spelling in spellings))
-    places, ids = [], []
-    for row, name in enumerate(names):
-        if not name:
-            raise DataError(
-                "empty file name", where=file, line=int(lines[row]), remedy="name the file, or remove the row"
-            )
-        place = name.replace("\\", "/")
-        place = os.path.normpath(place if place.startswith("/") else bases[0] + place)
-        base = next((base for base in bases if place.startswith(base)), None)
-        if base is None:
-            raise DataError(
-                f"{name!r} leads outside the corpus",
-                where=file,
-                line=int(lines[row]),
-                remedy=f"name files inside {' or '.join(bases)}",
-            )
-        places.append(place)
-        ids.append(trial_id(place.removeprefix(base)))
-    return places, ids
+    found = in_one_chunk(pd.concat([_placed(names.iloc[piece], bases) for piece in pieces(len(names))]))
+    wrong = (found["trial"] == "").to_numpy() | (names == "").to_numpy()
+    if wrong.any():
+        row = int(wrong.argmax())
+        name = names.iloc[row]
+        raise DataError(
+            f"{name!r} leads outside the corpus" if name else "empty file name",
+            where=file,
+            line=int(lines[row]),
+            remedy=f"name files inside {' or '.join(bases)}" if name else "name the file, or remove the row",
+        )
+    return found["path"], found["trial"]
+
+
+def _placed(names: pd.Series, bases: Sequence[str]) -> pd.DataFrame:
+    """Names as full paths (`path`), and the ids (`trial`) that they have below the first base that holds them, '' where
+    none does. Bases end with `/`."""
+    places = names.str.replace("\\", "/", regex=False)
+    places = places.where(places.str.startswith("/"), bases[0] + places)
+    crooked = places.str.contains(r"/\.{0,2}(?:/|$)", regex=True)
+    places[crooked] = np.array([os.path.normpath(place) for place in places[crooked]], dtype=object)
+    below = pd.Series("", index=names.index, dtype="str")
+    for base in reversed(bases):
+        below = below.mask(places.str.startswith(base), places.str.removeprefix(base))
+    return pd.DataFrame({"path": places, "trial": trial_ids(below)})
 
 
 # --- text files -----------------------------------------------------------------------------------------------------
@@ -242,9 +273,8 @@ def read_protocol(file: Path, *layouts: Sequence[str]) -> Rows:
     raw = _bytes(file)
     by_width = {len(layout): layout for layout in layouts}
     columns = by_width.get(len(BytesIO(raw).readline().split()))
-    quick = None if columns is None else _quickly(raw, columns)
-    if quick is not None:
-        return Rows(quick, np.arange(1, len(quick) + 1))
+    if columns is not None and (quick := _quick_protocol(raw, columns)) is not None:
+        return Rows(in_one_chunk(quick), np.arange(1, len(quick) + 1))
 
     rows, numbers = [], []
     for number, line in enumerate(raw.splitlines(), start=1):
@@ -267,25 +297,43 @@ def read_protocol(file: Path, *layouts: Sequence[str]) -> Rows:
     return Rows(pd.DataFrame(rows, columns=list(columns), dtype="str"), np.array(numbers))
 
 
-def _quickly(raw: bytes, columns: Sequence[str]) -> pd.DataFrame | None:
-    """What `read_protocol` makes of a file without anything unusual; None where the line by line way must tell."""
+def _quick_protocol(raw: bytes, columns: Sequence[str]) -> pa.Table | None:
+    """The rows of a protocol without anything unusual; None where the line by line way must tell."""
     if any(space in raw for space in (b"\t", b"\v", b"\f")):
         return None
+    table = _parsed(raw, columns, " ")
+    return None if table is None or any(compute.any(empty).as_py() for empty in _empty_fields(table)) else table
+
+
+def _quick_table(raw: bytes, columns: Sequence[str], delimiter: str) -> pa.Table | None:
+    """The rows of a table without quotes, fields stripped; None where the line by line way must tell."""
+    table = _parsed(raw, columns, delimiter)
+    if table is None:
+        return None
+    table = pa.table([compute.utf8_trim_whitespace(column) for column in table.columns], list(columns))
+    if compute.any(reduce(compute.and_, _empty_fields(table))).as_py():
+        return None  # a blank row, which counts as a line only
+    return table.slice(1)
+
+
+def _parsed(raw: bytes, columns: Sequence[str], delimiter: str) -> pa.Table | None:
+    """The lines of a text in which a quote is a character like any other; None where one has other columns."""
     try:
-        table = arrow_csv.read_csv(
+        return arrow_csv.read_csv(
             pa.BufferReader(raw),
-            read_options=arrow_csv.ReadOptions(column_names=list(columns)),
+            # In one block: the columns of several would have to be copied into one.
+            read_options=arrow_csv.ReadOptions(column_names=list(columns), block_size=min(len(raw) + 1, MOST_BYTES)),
             parse_options=arrow_csv.ParseOptions(
-                delimiter=" ", quote_char=False, double_quote=False, ignore_empty_lines=False
+                delimiter=delimiter, quote_char=False, double_quote=False, ignore_empty_lines=False
             ),
-            convert_options=arrow_csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.string())),
+            convert_options=arrow_csv.ConvertOptions(column_types=dict.fromkeys(columns, pa.large_string())),
         )
     except pa.ArrowInvalid:
         return None
-    if any(compute.any(compute.equal(column, "")).as_py() for column in table.columns):
-        return None
-    frame: pd.DataFrame = table.to_pandas()
-    return frame.astype("str")
+
+
+def _empty_fields(table: pa.Table) -> list[pa.ChunkedArray]:
+    return [compute.equal(column, "") for column in table.columns]
 
 
 def read_table(file: Path, needed: Sequence[str], *, delimiters: str = DELIMITERS, quotes: bool = True) -> Rows:
@@ -301,8 +349,28 @@ def read_table(file: Path, needed: Sequence[str], *, delimiters: str = DELIMITER
         DataError: an empty file, a needed column missing, a column twice, a row with more or fewer fields than the
             header, an unclosed quote, bytes that are not UTF-8.
     """
-    text = _decoded(_bytes(file), file)
-    header = next((line for line in StringIO(text, newline="") if line.strip()), "")
+    raw = _bytes(file)
+    delimiter, named = _columns(_decoded(raw, file), needed, delimiters, file)
+    if not (quotes and b'"' in raw) and (quick := _quick_table(raw, named, delimiter)) is not None:
+        return Rows(in_one_chunk(quick), np.arange(2, len(quick) + 2))
+
+    rows, numbers = [], []
+    for fields, number in _records(_decoded(raw, file), delimiter, quotes, file):
+        if len(fields) != len(named):
+            raise DataError(
+                f"{len(fields)} columns instead of the {len(named)} of the header",
+                where=file,
+                line=number,
+                remedy=f"{delimiter!r} separates columns; a line cut short is a broken download",
+            )
+        rows.append(fields)
+        numbers.append(number)
+    return Rows(pd.DataFrame(rows[1:], columns=named, dtype="str"), np.array(numbers[1:], dtype=np.int64))
+
+
+def _columns(text: str, needed: Sequence[str], delimiters: str, file: Path) -> tuple[str, list[str]]:
+    """What separates the columns of a table, and what its header calls them."""
+    header = next((line[0] for line in re.finditer(r"[^\r\n]+", text) if line[0].strip()), "")
     if not header:
         raise _empty(file)
     splits = {
@@ -321,19 +389,7 @@ def read_table(file: Path, needed: Sequence[str], *, delimiters: str = DELIMITER
     repeated = [name for name in named if named.count(name) > 1]
     if repeated:
         raise DataError(f"the header has `{repeated[0]}` twice", where=file, line=1, remedy="rename one of the columns")
-
-    rows, numbers = [], []
-    for fields, number in _records(text, delimiter, quotes, file):
-        if len(fields) != len(named):
-            raise DataError(
-                f"{len(fields)} columns instead of the {len(named)} of the header",
-                where=file,
-                line=number,
-                remedy=f"{delimiter!r} separates columns; a line cut short is a broken download",
-            )
-        rows.append(fields)
-        numbers.append(number)
-    return Rows(pd.DataFrame(rows[1:], columns=named, dtype="str"), np.array(numbers[1:], dtype=np.int64))
+    return delimiter, named
 
 
 def _named(header: Sequence[str], needed: Sequence[str]) -> list[str] | None:
@@ -373,6 +429,7 @@ def finish(rows: Rows, file: Path) -> pd.DataFrame:
     Raises:
         DataError: what `parse_labels` and `validate` of `bench.trials` refuse, with file and line.
     """
+    pa.default_memory_pool().release_unused()  # it keeps what reading took and has freed
     table = rows.table.drop(columns=UNUSED, errors="ignore")
     table["label"] = parse_labels(table["label"], file, rows.lines)
     bonafide = table["label"] == BONAFIDE

@@ -12,7 +12,6 @@ and `stop` (seconds) make a trial a piece of its file; such a list needs a colum
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -51,14 +50,14 @@ def read(root: Path, *, file: str) -> pd.DataFrame:
     return finish(rows, place)
 
 
-def _check_below(paths: Sequence[str], file: Path, lines: Lines) -> None:
-    folder = os.path.normpath(file.parent.absolute()) + "/"
-    real = os.path.normpath(file.parent.resolve()) + "/"
-    for path, line in zip(paths, lines, strict=True):
-        if not path.startswith((folder, real)):
-            raise DataError(
-                f"{path} is outside the folder of this list, so it needs an id of its own",
-                where=file,
-                line=int(line),
-                remedy="add a column `trial`, or put the list above its audio",
-            )
+def _check_below(paths: pd.Series, file: Path, lines: Lines) -> None:
+    folders = tuple(os.path.normpath(folder) + "/" for folder in (file.parent.absolute(), file.parent.resolve()))
+    outside = ~paths.str.startswith(folders).to_numpy()
+    if outside.any():
+        row = int(outside.argmax())
+        raise DataError(
+            f"{paths.iloc[row]} is outside the folder of this list, so it needs an id of its own",
+            where=file,
+            line=int(lines[row]),
+            remedy="add a column `trial`, or put the list above its audio",
+        )

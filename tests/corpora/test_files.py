@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +12,18 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from bench import trials
 from bench.corpora import files
 from bench.errors import Blocked, DataError
+from bench.trials import trial_id
 from tests.corpora.conftest import Lay
 
 FIELD = st.text(st.characters(codec="ascii", exclude_categories=["C", "Z"]), min_size=1, max_size=5)
 LINES = np.arange(1, 100)
+
+
+def texts(*values: str) -> pd.Series:
+    return pd.Series(values, dtype="str")
 
 
 def test_a_place_is_the_first_candidate_that_exists(lay: Lay) -> None:
@@ -98,9 +106,9 @@ def test_a_name_that_is_a_path_is_refused_with_its_line(name: str, tmp_path: Pat
 )
 def test_a_path_inside_the_corpus_is_normalised(name: str, trial: str, tmp_path: Path) -> None:
     """The id is the path below the corpus, whatever way the list spells it."""
-    paths, ids = files.inside([name.format(root=tmp_path)], [tmp_path], tmp_path / "list", LINES)
-    assert ids == [trial]
-    assert paths == [str(tmp_path / f"{trial}{'.flac' if name.endswith('flac') else '.wav'}")]
+    paths, ids = files.inside(texts(name.format(root=tmp_path)), [tmp_path], tmp_path / "list", LINES)
+    assert ids.tolist() == [trial]
+    assert paths.tolist() == [str(tmp_path / f"{trial}{'.flac' if name.endswith('flac') else '.wav'}")]
 
 
 @given(st.lists(st.sampled_from(["..", ".", "a", "b", "", "/", "\\", "~", "corpus"]), min_size=1, max_size=8))
@@ -108,7 +116,7 @@ def test_no_path_leads_outside_the_corpus(parts: list[str]) -> None:
     """Either the path ends inside the root, or it is refused with file and line."""
     root = Path("/data/corpus")
     try:
-        (path,), (trial,) = files.inside(["/".join(parts)], [root], root / "list", LINES)
+        (path,), (trial,) = files.inside(texts("/".join(parts)), [root], root / "list", LINES)
     except DataError as error:
         assert error.where == "/data/corpus/list, line 1"
         assert error.remedy
@@ -122,8 +130,34 @@ def test_a_corpus_reached_through_a_link_may_be_named_either_way(lay: Lay) -> No
     """Absolute paths of a list may spell the corpus as given or with its links resolved."""
     root = lay({"real/a.wav": ""})
     (root / "link").symlink_to(root / "real")
-    names = [f"{root}/real/a.wav", f"{root}/link/a.wav"]
-    assert files.inside(names, [root / "link"], root / "list", LINES)[1] == ["a", "a"]
+    names = texts(f"{root}/real/a.wav", f"{root}/link/a.wav")
+    assert files.inside(names, [root / "link"], root / "list", LINES)[1].tolist() == ["a", "a"]
+
+
+PART = st.sampled_from(["..", ".", "a", "b.wav", "", "\\", "/data", "/data/corpus", "/", "c d.FLAC"])
+
+
+@given(st.lists(st.lists(PART, max_size=5).map("/".join), min_size=1, max_size=9), st.booleans())
+def test_a_column_of_paths_is_placed_as_each_one_is(names: list[str], nested: bool) -> None:
+    """Row by row, in however many pieces; the first root that holds a path counts, the first wrong row is told."""
+    roots = [Path("/data/corpus"), Path("/data")][:: -1 if nested else 1]
+    placed: list[tuple[str, str]] = []
+    for name in names:
+        slashed = name.replace("\\", "/")
+        place = os.path.normpath(slashed if slashed.startswith("/") else f"{roots[0]}/{slashed}")
+        root = next((root for root in roots if root in Path(place).parents and not place.startswith("//")), None)
+        if not name or root is None:
+            break
+        placed.append((place, trial_id(Path(place).relative_to(root).as_posix())))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(trials, "PIECE_ROWS", 2)
+        if len(placed) == len(names):
+            assert list(zip(*files.inside(texts(*names), roots, Path("list"), LINES), strict=True)) == placed
+            return
+        wrong = f"{names[len(placed)]!r} leads outside the corpus" if names[len(placed)] else "empty file name"
+        where = rf"list, line {len(placed) + 1}"
+        with pytest.raises(DataError, match=rf"^{re.escape(wrong)}\n  where: {where}\n  remedy: name"):
+            files.inside(texts(*names), roots, Path("list"), LINES)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -188,6 +222,36 @@ def test_a_table_is_read_by_column_name(delimiter: str, end: str, lay: Lay) -> N
     table, numbers = files.read_table(file, ("path|file", "label"))
     assert table.to_dict("list") == {"label": ["spoof", "real"], "path": ["a.wav", "b c.wav"], "note": ["x", ""]}
     assert numbers.tolist() == [2, 4]
+
+
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.text(st.sampled_from('ab,;" \t\n\r\v\x1c\x85\xa0é'), max_size=25), st.booleans(), st.sampled_from(["", "label,"])
+)
+def test_the_quick_way_reads_what_the_careful_way_reads(tmp_path: Path, text: str, quotes: bool, more: str) -> None:
+    """Rows, line numbers and errors are the same, whatever blanks, line ends and lengths of rows there are."""
+    file = tmp_path / "list"
+    file.write_bytes(f"{more}path\n{text}".encode())
+
+    def found() -> tuple[list[tuple[str, ...]], list[int]] | str:
+        try:
+            table, lines = files.read_table(file, ("path",), delimiters=",", quotes=quotes)
+        except DataError as error:
+            return str(error)
+        return list(table.itertuples(index=False, name=None)), lines.tolist()
+
+    quick = found()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(files, "_quick_table", lambda *_: None)
+        assert quick == found()
+
+
+def test_a_plain_table_is_read_the_quick_way(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a line at a time: 600,000 rows as Python strings are 200 MB."""
+    monkeypatch.delattr(files, "_records")
+    root = lay({"list": "path,label\na b, spoof \n,real", "none": "path,label\n"})
+    assert files.read_table(root / "list", ("path", "label")).table.values.tolist() == [["a b", "spoof"], ["", "real"]]
+    assert files.read_table(root / "none", ("path", "label")).table.to_dict("list") == {"path": [], "label": []}
 
 
 def test_quotes_enclose_fields_only_where_they_are_meant_to(lay: Lay) -> None:
