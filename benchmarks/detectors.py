@@ -1,47 +1,33 @@
-"""How fast the large detectors are. Prints ratios measured in one run; asserts nothing.
+"""How fast SLS is, batch for batch in memory. Prints ratios measured in one run; asserts nothing.
 
     make parity
     PYTHONPATH=.venv/parity/fairseq:. .venv/bin/python -m benchmarks.detectors [--device cpu] [--clips 4] [--rounds 3]
 
-1. XLS-R + SLS on 4 s in float32 against the authors' evaluation at the same precision: genuine fairseq, whose backbone
-   they run twice a batch (the second time for an output nobody reads), with the autograd graph they record and without.
-   Left out, and said, where fairseq is not installed (`make parity` installs it).
-2. The same with the backbone in bfloat16 against our float32, and what that does to scores and ranks.
-3. From files on disk to scores on disk, in float32: SLS on 4 s and AntiDeepfake MMS-300M on whole files of mixed
-   lengths; clips/s, the share of what this device multiplies in bfloat16, peak memory.
+1. XLS-R + SLS on 4 s, with the backbone in bfloat16 and in float32, against the authors' evaluation in float32 with the
+   same weights: genuine fairseq, whose backbone they run twice a batch (`benchmarks.authors`), with the autograd graph
+   that they record and without. Where fairseq is not installed our own backbone stands for it, and that is said.
+2. What bfloat16 does to scores and ranks.
 
-Weights are random: the clock does not mind, and no rank says anything about detection. The audio is the demo corpus.
+Weights are random: the clock does not mind, and no rank says anything about detection. `benchmarks.gpu` measures from
+files on disk to scores on disk.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
-import importlib.util
-import statistics
 import tempfile
-import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from scipy.stats import kendalltau
-from torch import Tensor, nn
-from torch.nn import functional
-from torch.utils.flop_counter import FlopCounterMode
+from torch import Tensor
 
-from bench import audio, corpora, environment, matrix, registry, weights
-from bench.cards import DetectorCard
-from bench.models.antideepfake import AntiDeepfake
+from bench import audio, environment, registry
 from bench.models.sls import SLS
-from bench.progress import Silent
-from bench.workspace import Options, Workspace
-
-SAMPLES = 64_600
-DETECTORS = {"xlsr-sls": SLS, "antideepfake-mms-300m": AntiDeepfake}
+from bench.precision import fast, lowered
+from benchmarks import authors
+from benchmarks.common import SAMPLES, in_turn, machine, print_rates, random_detector, ratio, write_files
 
 
 def main() -> None:
@@ -49,166 +35,68 @@ def main() -> None:
     parser.add_argument("--device", default="auto")
     parser.add_argument("--clips", type=int, default=4, help="a batch")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--files", type=int, default=24, help="scored from disk")
     arguments = parser.parse_args()
     device = environment.pick_device(arguments.device)
-    hardware = environment.hardware(device)
-    versions = f"torch {torch.__version__}, {torch.get_num_threads()} threads"
-    print(f"{hardware['device']} ({hardware['cpu']}, {hardware['cores']} cores), {versions}")
-    with tempfile.TemporaryDirectory() as folder:
-        data = corpora.load(registry.datasets()["demo"], Path(folder), make=True)
+    print(f"{machine(device)}, {torch.get_num_threads()} threads")
+    with tempfile.TemporaryDirectory(prefix="bench-detectors-") as place:
+        # No copy of the other: parametrized layers share a class, so lowering a copy would break the original.
+        (_, model), (_, faster) = (random_detector(Path(place), "xlsr-sls") for _ in range(2))
+        assert isinstance(model, SLS)
         recipe = registry.detectors()["xlsr-sls"].audio
-        waves = np.stack([audio.prepare(path, recipe).wave for path in data.trials["path"][: 8 * arguments.clips]])
-        model = random_detector(SLS).to(device)
-        against_fairseq(model, torch.from_numpy(waves[: arguments.clips]).to(device), arguments.rounds)
-        against_float32(model, torch.split(torch.from_numpy(waves).to(device), arguments.clips), arguments.rounds)
-        del model
-        for name in DETECTORS:
-            from_disk(name, Path(folder), device, arguments.files)
+        paths = write_files(Path(place), "asvspoof", "flac", 8 * arguments.clips)
+        waves = torch.from_numpy(np.stack([audio.prepare(path, recipe).wave for path in paths])).to(device)
+    double, whose = authors.double_pass(model.to(device))  # first: it may bring weights of its own
+    faster.to(device).load_state_dict(model.state_dict())
+    faster = lowered(faster, "bf16")
+    batches = torch.split(waves, arguments.clips)
+    against_authors(faster, model, double, whose, batches[0], device, arguments.rounds)
+    ranks(faster, model, batches)
 
 
-def random_detector(network: type[SLS] | type[AntiDeepfake]) -> Any:
-    torch.manual_seed(0)
-    model = network("xls-r-300m")
-    model.backbone.initialise(0)
-    return model.eval()
+@torch.inference_mode()
+def scores(model: torch.nn.Module, batches: tuple[Tensor, ...]) -> np.ndarray:
+    """Of our detectors (n,)."""
+    found = [model(wave, torch.full((len(wave),), SAMPLES)).scores for wave in batches]
+    return torch.cat(found).cpu().numpy()
 
 
-class DoublePass(nn.Module):
-    """What the authors evaluate: the last output and the layers from two passes of fairseq, then their head."""
-
-    def __init__(self, backbone: nn.Module, head: SLS) -> None:
-        super().__init__()
-        self.backbone, self.head = backbone, head
-
-    def forward(self, wave: Tensor) -> Tensor:
-        self.backbone(wave, mask=False, features_only=True)
-        layers = self.backbone(wave, mask=False, features_only=True)["layer_results"]
-        stacked = torch.stack([layer[0].transpose(0, 1) for layer in layers], dim=1)  # (B, 24, T, D)
-        gates = torch.sigmoid(self.head.fc0(stacked.mean(2)))
-        maps = functional.selu(self.head.first_bn((stacked * gates[:, :, None]).sum(1, keepdim=True)))
-        hidden = functional.selu(self.head.fc1(functional.max_pool2d(maps, 3).flatten(1)))
-        return functional.log_softmax(functional.selu(self.head.fc3(hidden)), dim=1)[:, 1]
-
-
-def against_fairseq(model: SLS, wave: Tensor, rounds: int) -> None:
-    if importlib.util.find_spec("fairseq") is None:
-        print("SLS against the authors' double pass: left out, fairseq is not installed here (`make parity`)")
-        return
-    from tests.parity import reference
-
-    lengths = torch.full((len(wave),), SAMPLES)
-    theirs = reference.wav2vec2(24, 1024, 4096, 16).to(wave.device)
-    weights.load_into(model.backbone, theirs.state_dict(), Path("fairseq"))
-    double = DoublePass(theirs, model).requires_grad_(True)
-
-    def authors() -> None:
-        double(wave)
-
+def against_authors(
+    faster: torch.nn.Module,
+    model: SLS,
+    double: authors.DoublePass,
+    whose: str,
+    wave: Tensor,
+    device: str,
+    rounds: int,
+) -> None:
     @torch.inference_mode()
-    def without_graph() -> None:
-        double(wave)
+    def without_graph() -> Tensor:
+        return double(wave)  # type: ignore[no-any-return]  # a module's call is untyped
 
-    @torch.inference_mode()
-    def ours() -> None:
-        model(wave, lengths)
+    functions = {
+        "ours, bfloat16": lambda: scores(faster, (wave,)),
+        "ours, float32": lambda: scores(model, (wave,)),
+        "authors' double pass, no graph": without_graph,
+        "authors' double pass, as released": lambda: double(wave),
+    }
+    times = in_turn(list(functions.values()), rounds, device)
+    apart = np.abs(without_graph().cpu().numpy() - scores(model, (wave,))).max()
+    has = "this device has" if "bf16" in fast(device) else "this device has no instructions for"
+    print(f"SLS, {len(wave)} clips of 4 s, same weights, {whose}; float32 scores apart by {apart:.1e}")
+    print_rates(list(functions), times, len(wave))
+    print(f"  {'ours / as released, float32':<36} {ratio(times, 3, 1):9.2f}          (target 2)")
+    print(f"  {'ours / without the graph, float32':<36} {ratio(times, 2, 1):9.2f}")
+    print(f"  {'bfloat16 / as released in float32':<36} {ratio(times, 3):9.2f}          (target 5; bfloat16: {has})")
+    print(f"  {'bfloat16 / float32':<36} {ratio(times, 1):9.2f}          (target 2.5 where the processor has it)")
 
-    times = in_turn((ours, without_graph, authors), rounds)
-    with torch.inference_mode():
-        apart = float((double(wave) - model(wave, lengths)).abs().max())
-    print(f"SLS, {len(wave)} clips of 4 s, float32, same weights, scores apart by {apart:.1e}")
-    print_rates(("ours", "authors' double pass, no graph", "authors' double pass, as released"), times, len(wave))
-    print(f"  ours / authors'                    {ratio(times, 2):8.2f}   (target 2)")
-    print(f"  ours / authors' without the graph  {ratio(times, 1):8.2f}")
-    model.requires_grad_(False)
 
-
-def against_float32(model: SLS, batches: tuple[Tensor, ...], rounds: int) -> None:
-    faster = copy.deepcopy(model)
-    faster.backbone.bfloat16()
-
-    @torch.inference_mode()
-    def scores(network: SLS, parts: tuple[Tensor, ...]) -> np.ndarray:
-        return torch.cat([network(part, torch.full((len(part),), SAMPLES)) for part in parts]).cpu().numpy()
-
-    times = in_turn((lambda: scores(faster, batches[:1]), lambda: scores(model, batches[:1])), rounds)
+def ranks(faster: torch.nn.Module, model: SLS, batches: tuple[Tensor, ...]) -> None:
     reference, found = scores(model, batches), scores(faster, batches)
     tau = kendalltau(reference, found).statistic
-    print(f"SLS, {len(batches[0])} clips of 4 s, backbone in bfloat16, head in float32")
-    print_rates(("bfloat16", "float32"), times, len(batches[0]))
-    print(f"  bfloat16 / float32                 {ratio(times, 1):8.2f}   (target 2.5 where the processor has it)")
     print(
-        f"  over {len(reference)} clips: scores within {np.abs(reference - found).max():.4f} of float32 "
-        f"(their spread is {np.ptp(reference):.4f}), Kendall's tau of the ranks {tau:.4f}"
+        f"  over {len(reference)} clips: bfloat16 within {np.abs(reference - found).max():.4f} of float32 "
+        f"(the spread is {np.ptp(reference):.4f}), Kendall's tau of the ranks {tau:.4f}"
     )
-
-
-def from_disk(name: str, folder: Path, device: str, files: int) -> None:
-    """The whole path of `bench run`, on a sample of the demo corpus."""
-    card = registry.detectors()[name]
-    model = random_detector(DETECTORS[name])
-    safetensors.torch.save_file(model.state_dict(), folder / f"{name}.safetensors")
-    work = operations(model, card)
-    del model
-    cards = folder / "cards"
-    cards.mkdir(exist_ok=True)
-    weights = f"weights: {{file: {name}.safetensors, source: random, licence: none}}"
-    (cards / f"{name}.yaml").write_text(f"name: {name}-random\nextends: {name}\n{weights}\n", encoding="utf-8")
-    options = Options(
-        data_root=folder, weights=(folder,), results=folder / "results", cards=cards, device=device, limit=files
-    )
-    workspace = Workspace(options, make=True)
-    (outcome,) = matrix.run(workspace, matrix.plan(workspace, [f"{name}-random"], ["demo"]), Silent())
-    if outcome.cell is None or not outcome.ok:
-        raise SystemExit(f"{outcome.as_cell.status}: {outcome.as_cell.reason}")
-    timings = outcome.cell.manifest["timings"]
-    rate, audio_rate = (timings[kind] / timings["pass_seconds"] for kind in ("trials", "audio_seconds"))
-    seconds = timings["audio_seconds"] if card.audio.window == "whole" else timings["trials"] * SAMPLES / 16_000
-    share = work * seconds / timings["pass_seconds"] / ceiling(device)
-    window = "whole files" if card.audio.window == "whole" else "4 s"
-    print(f"{name}, {timings['trials']} files, {window}, float32, files on disk to scores on disk")
-    print(f"  {rate:8.2f} clips/s, {audio_rate:.1f} s of audio a second")
-    print(f"  {100 * share:8.1f} % of the bfloat16 matrix product ceiling of {ceiling(device) / 1e12:.2f} Tflop/s")
-    print(f"  {timings['peak_memory_bytes'] / 2**30:8.2f} GiB at most in this process so far")
-
-
-def operations(model: nn.Module, card: DetectorCard) -> float:
-    """Floating-point operations of a second of audio through the network, counted on 4 s; longer files need more."""
-    with FlopCounterMode(display=False) as counter, torch.no_grad():
-        model(torch.zeros(1, SAMPLES), torch.tensor([SAMPLES]))
-    return float(counter.get_total_flops()) / (SAMPLES / card.audio.rate)
-
-
-def ceiling(device: str) -> float:
-    """What the device multiplies in bfloat16, operations a second: best of five products of square random matrices."""
-    size = 8192 if device.startswith("cuda") else 2048
-    left, right = (torch.randn(size, size, device=device, dtype=torch.bfloat16) for _ in range(2))
-    return 2 * size**3 / min(seconds(lambda: left @ right, device) for _ in range(5))
-
-
-def in_turn(what: tuple[Callable[[], object], ...], rounds: int) -> list[list[float]]:
-    """Seconds of each, one after the other in every round, so that a drift of the machine meets all."""
-    for function in what:
-        function()  # warm-up
-    return [[seconds(function) for function in what] for _ in range(rounds)]
-
-
-def ratio(times: list[list[float]], other: int) -> float:
-    """How often the first is done while another is done once: median over the rounds."""
-    return statistics.median(row[other] / row[0] for row in times)
-
-
-def print_rates(names: tuple[str, ...], times: list[list[float]], clips: int) -> None:
-    for name, column in zip(names, zip(*times, strict=True), strict=True):
-        print(f"  {name:<34} {clips / statistics.median(column):8.2f} clips/s")
-
-
-def seconds(what: Callable[[], object], device: str = "auto") -> float:
-    started = time.perf_counter()
-    what()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
-    return time.perf_counter() - started
 
 
 if __name__ == "__main__":
