@@ -22,6 +22,9 @@ from bench.trials import RowFinder
 
 PART_ROWS = 100_000  # of scores that wait to be written: a detector that reads no audio may score millions in a second
 
+# What a manifest says of how scores were computed.
+COMPUTED = ("executor", "compiled", "batch_size", "decode_workers", "threads", "versions", "hardware")
+
 
 class CellWriter:
     """Collects the scores of one cell, keeps them in parts against a kill, and finishes the cell.
@@ -51,7 +54,10 @@ class CellWriter:
     def _read_known(self) -> None:
         """Load what is stored of this cell."""
         cell = read_cell(self._folder)
-        if cell is None or not cell.finished:
+        self.before = cell if cell is not None and cell.finished else None
+        if cell is not None and not cell.finished:
+            self._remember(cell)
+        if self.before is None:
             write_json(self._folder / "cell.json", {**self.manifest, "status": "running"})
         # Parts before scores: another run that finishes meanwhile writes the scores before it drops its parts.
         blocks = read_parts(self._folder)
@@ -62,6 +68,14 @@ class CellWriter:
             blocks = [block[block["score"].notna()] for block in blocks]
         for block in blocks:
             self._take(block)
+
+    def _remember(self, cell: Cell) -> None:
+        """Keep how an unfinished run computed, where this one does it otherwise: its scores are part of the cell."""
+        told, now = ({name: facts.get(name) for name in COMPUTED} for facts in (cell.manifest, self.manifest))
+        if told != now and any((self._folder / "parts").glob("*.parquet")):
+            self.manifest["earlier"] = [*cell.manifest.get("earlier", []), told]
+        elif cell.manifest.get("earlier"):
+            self.manifest["earlier"] = cell.manifest["earlier"]
 
     def _take(self, block: pd.DataFrame) -> tuple[np.ndarray, int]:
         """Put the rows of a block where they belong; those it told more of than was known (n,), how many are new."""

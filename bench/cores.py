@@ -12,14 +12,14 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def decode_workers(kind: str, devices: int = 1) -> int:
-    """Decode processes for each of `devices` that score: as many as keep a GPU fed; on a CPU one for eight cores.
+def decode_workers(kind: str) -> int:
+    """Decode processes for one device that scores: as many as keep a GPU fed; on a CPU one for eight cores.
 
     A clip of AASIST takes 333 ms of one core, reading and storing it 1.65 ms (FLAC of 16 kHz). So of `n` cores one that
     only decodes costs the detector 1 / n, and decoding between two batches, while all but one wait, n * 0.005: the
     first is less from 14 cores on, for light detectors from 4 on.
     """
-    return decode_share(kind, cores() // devices)
+    return decode_share(kind, cores())
 
 
 def decode_share(kind: str, share: int, needed: int | None = None) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import threading
 import time
 from collections import deque
@@ -80,6 +81,7 @@ def decoded(
 
 def _begin(parent: int) -> None:
     """In a decode process: one thread, and no longer there than the process that it decodes for."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the process that it decodes for
     torch.set_num_threads(1)
 
     def watch() -> None:

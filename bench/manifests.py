@@ -134,6 +134,7 @@ class _Manifest(_Told):
     probes: dict[str, dict[str, Any]] | None = None
     executor: Text = None
     compiled: bool | None = None
+    earlier: list[dict[str, Any]] = []
     started: Text = None
     finished: Text = None
     timings: _Timings | None = None

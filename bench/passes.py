@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import os
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -23,10 +24,10 @@ from bench.cards import AudioRecipe, DetectorCard
 from bench.cellwriter import CellWriter
 from bench.cores import detector_threads
 from bench.corpora import Dataset
-from bench.errors import ScoringError
 from bench.executors import Executor, Job
 from bench.leakage import leakage
 from bench.precision import Precision
+from bench.probe import Probe
 from bench.progress import Display
 from bench.scorer import Scorer, model_version, resolve_model
 from bench.scoring import Done, Failed
@@ -152,7 +153,8 @@ class Pass:
         found = scorer(pair.card, pair.checkpoint, pair.label)
         fixed = self._recipe.window in ("tile", "pad") and len(self._dataset.trials) >= COMPILE_TRIALS
         # The reference is what the authors' code does, operation by operation.
-        compiled = computed_in != "fp32" and self._executor.kind == "cuda" and fixed
+        allowed = os.environ.get("TORCHDYNAMO_DISABLE", "0") == "0"  # torch's own switch
+        compiled = computed_in != "fp32" and self._executor.kind == "cuda" and fixed and allowed
         return replace(found, precision=computed_in, compiled=compiled)
 
     def _job(self, scorers: Sequence[Scorer]) -> Job:
@@ -183,7 +185,7 @@ class Pass:
     def _limited(self, pair: Planned) -> Scorer:
         """The detector in a plan whose batches may be larger than its own."""
         size, found = self._batch_sizes[pair.label], self._scorer(pair, pair.precision)
-        return replace(found, batch_size=size) if size < max(self._batch_sizes.values()) else found
+        return replace(found, batch_size=size) if found.compiled or size < max(self._batch_sizes.values()) else found
 
     def _needed_workers(self) -> int | None:
         """Decode processes that keep a device fed, where that can be told from what was measured."""
@@ -194,25 +196,31 @@ class Pass:
         rows = np.unique(np.linspace(0, len(trials) - 1, tuning.FILES).astype(int))
         files = Portions(trials, list(rows[:, None]), list(self._tunings))[:]
         seconds = self._executor.call(tuning.decode_seconds, files, self._recipe, self._dataset.perturbation)
-        return tuning.workers(seconds, tunings)
+        return tuning.workers(seconds, tunings) if seconds else None
 
     def _settled(self, pair: Planned) -> Planned:
         """The pair with the fastest arithmetic that a probe of the dataset's own trials allows, of those asked for."""
-        asked = [one for one in pair.faster if precision.worthwhile(one, self._executor, self._ws.options.precision)]
-        if not asked:
-            return pair
-        tried: tuple[Precision, ...] = ("fp32", *asked)
-        scorers = {one: self._scorer(pair, one) for one in tried}
         # In batches of a fixed size: what they could be is not known before what the detector computes in.
-        batches = self._planned(self._ws.options.batch_size or BATCH_SIZES[self._executor.kind])
-        told = probe.run(self._executor, self._job, scorers, self._dataset.trials, batches)
-        chosen: Precision = next((one for one in asked if one in told and told[one].passed), "fp32")
-        for one, found in told.items():
-            if not found.passed:
+        size = self._ws.options.batch_size or BATCH_SIZES[self._executor.kind]
+        batches = self._planned(size) if pair.faster else []
+        probes: dict[str, Any] = {}
+        for one in pair.faster:
+            if not precision.worthwhile(one, self._executor, self._ws.options.precision):
+                found = Probe(0, 1.0, None, f"this device has no instructions for {one}")
+            else:
+                tried: tuple[Precision, ...] = ("fp32", one)
+                scorers = {each: replace(self._scorer(pair, each), batch_size=size) for each in tried}
+                told = probe.run(self._executor, self._job, scorers, self._dataset.trials, batches)
+                if one not in told:
+                    break  # float32 itself fails, which the pass will tell
+                found = told[one]
+            probes[one] = found.facts()
+            if found.passed:
+                key = cell_key(pair.card, self._dataset, pair.checkpoint, one)
+                return replace(pair, precision=one, key=key, probes=probes)
+            if self._ws.options.precision != "auto" or found.trials:
                 self._display.note(f"{pair.label} on {self._dataset.name}: not in {one}, {found.told}")
-        key = cell_key(pair.card, self._dataset, pair.checkpoint, chosen)
-        facts = {str(one): found.facts() for one, found in told.items()}
-        return replace(pair, precision=chosen, key=key, probes=facts)
+        return replace(pair, probes=probes)
 
     def run(self) -> dict[str, Cell]:
         """Score, store and finish; the cells by the labels of the pairs, failed ones included."""
@@ -231,7 +239,7 @@ class Pass:
                         self._flush()
                         flushed = time.perf_counter()
                 self._flush()
-            except (KeyboardInterrupt, ScoringError):
+            except BaseException:  # Ctrl-C, a lost worker, a device that fails: what is scored is kept
                 self._flush()
                 raise
             self._display.end()
@@ -275,7 +283,11 @@ class Pass:
             "peak_memory_bytes": self._peak,
         }
         finished = datetime.now(UTC).isoformat(timespec="seconds")
-        return self._writers[name].finish({"timings": timings, "finished": finished})
+        writer = self._writers[name]
+        if writer.before is not None and not len(seconds):  # nothing was left to do: its facts are those of that run
+            probes = {**(writer.before.manifest.get("probes") or {}), **writer.manifest["probes"]}
+            return self._ws.store.refresh(writer.before, {"probes": probes})
+        return writer.finish({"timings": timings, "finished": finished})
 
     def _reuse(self, pair: Planned) -> None:
         """Take over the scores of trials that a sibling list, another phase of the corpus, shares with this one."""

@@ -101,7 +101,8 @@ def batches_to_try(batches: Sequence[np.ndarray]) -> list[np.ndarray]:
 
 def compared(reference: pd.Series, found: pd.Series) -> Probe:
     """Scores of the same trials, by their ids."""
-    found = found.loc[reference.index]
+    both = reference.index.intersection(found.index)  # what another worker could not read is no difference
+    reference, found = reference[both], found[both]
     one, other = reference.to_numpy(), found.to_numpy()
     difference = float(np.abs(one - other).max()) if len(one) else None
     return Probe(len(one), moved(one, other), difference)

@@ -87,7 +87,6 @@ class Runner:
         self._device = device
         self._precision = scorer.precision
         self._compiled = scorer.compiled
-        self._rows = 0  # the most in a forward pass so far
         self._recipe, self._batch_size = scorer.recipe, scorer.batch_size
         self._limit: int | None = None  # rows a forward pass, once memory has run out
 
@@ -180,8 +179,8 @@ class Runner:
 
     def _filled(self, wave: torch.Tensor, lengths: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Silence fills up a batch that is not full, for a detector that would be compiled anew for another shape."""
-        self._rows = max(self._rows, len(wave))
-        lacking = self._rows - len(wave) if self._compiled else 0
+        full = self._batch_size or len(wave)
+        lacking = (full if self._limit is None else min(full, self._limit)) - len(wave) if self._compiled else 0
         if not lacking:
             return wave, lengths
         silence = wave.new_zeros(lacking, wave.shape[1])
@@ -195,7 +194,7 @@ class Runner:
         if embedding.ndim != 2 or len(embedding) != len(sampled):
             shape = tuple(embedding.shape)
             raise ScoringError(f"the embedding has shape {shape} for {len(sampled)} trials", where=self.name)
-        return embedding[torch.from_numpy(chosen).to(embedding.device)].float()
+        return embedding[torch.from_numpy(chosen).to(embedding.device, non_blocking=True)].float()
 
 
 def _first(output: Output, rows: int) -> Output:

@@ -58,7 +58,8 @@ class Scorer:
         model = precision.lowered(model.eval().to(device), self.precision)
         if self.compiled:
             # Where torch keeps what it compiles is emptied at every start of some machines.
-            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", str(Path.home() / ".cache" / "bench" / "compiled"))
+            kept = os.path.expanduser("~/.cache/bench/compiled")  # noqa: PTH111 # pathlib raises where there is no home
+            os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", kept)
             model.compile(dynamic=False)
         return model
 

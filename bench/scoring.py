@@ -10,6 +10,7 @@ one for each GPU, or on other machines.
 
 from __future__ import annotations
 
+import gc
 import traceback
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -75,7 +76,11 @@ def score_trials(
     """
     target = torch.device(device)
     if target.type == "cuda":
-        torch.cuda.set_device(target)  # streams and events are those of the current one
+        if target.index is not None:
+            torch.cuda.set_device(target)  # streams and events are those of the current one
+        torch.cuda.reset_peak_memory_stats(target)
+    if any(scorer.compiled for scorer in scorers):
+        torch.compiler.reset()  # torch compiles a class some times in a process, then runs it as it is
     crew = _Crew(target)
     if unbuilt := crew.build(scorers):
         yield Done(None, tuple(unbuilt))
@@ -88,6 +93,9 @@ def score_trials(
             break
     while pending:
         yield crew.finish(pending.popleft())
+    if any(scorer.compiled for scorer in scorers):
+        crew.running.clear()
+        gc.collect()  # compiled detectors hold themselves, and with them the memory of the next pass
 
 
 class _Pending(NamedTuple):
@@ -123,7 +131,11 @@ class _Crew:
 
     def start(self, portion: Portion, batch: Batch) -> _Pending:
         pending = _Pending(portion.number, [], [])
-        wave = self._uploaded(batch.wave)
+        try:
+            wave = self._uploaded(batch.wave)
+        except torch.OutOfMemoryError as error:
+            failed = [(name, _failed(name, error)) for name in portion.detectors if self.running.pop(name, None)]
+            return pending._replace(waiting=[*failed])
         for name in [name for name in portion.detectors if name in self.running]:
             clock = Clock(self._device)
             try:
@@ -155,7 +167,7 @@ class _Crew:
             try:
                 results.append(waiting())
             except Exception as error:  # see `_failed`
-                if name in self.running:  # else an earlier portion has told
+                if name in self.running:  # else another portion tells
                     del self.running[name]
                     results.append(_failed(name, error))
         waited = 0.0

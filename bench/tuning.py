@@ -9,12 +9,14 @@ and hardly matters, so a run takes a fixed one.
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import json
 import math
 import statistics
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
@@ -73,8 +75,20 @@ def tuned(store: Store, executor: Executor, scorer: Scorer) -> Tuning | None:
     except ValidationError:
         new = executor.call(found, scorer)
     if new is not None:
-        write_json(store.tuning_file, {**kept, key: {**facts, **new.model_dump()}})
+        write_json(store.tuning_file, {**_sound(kept), key: {**facts, **new.model_dump()}})
     return new
+
+
+def _sound(kept: Mapping[str, Any]) -> dict[str, Any]:
+    """The records that can be read, and written again."""
+    sound = {}
+    for key, record in kept.items():
+        with suppress(ValueError):  # of pydantic, of JSON without a finite number, of text without an encoding
+            Tuning.model_validate(record)
+            json.dumps({key: record}, allow_nan=False).encode()
+            key.encode()
+            sound[key] = record
+    return sound
 
 
 def _facts(executor: Executor, scorer: Scorer) -> Mapping[str, Any]:
@@ -105,6 +119,7 @@ def found(scorer: Scorer, device: str, clock: Callable[[], float] = time.perf_co
         None where the smallest size does not fit, or the detector cannot be built or fails: the pass will tell why.
     """
     target = torch.device(device)
+    gc.collect()  # of compiled detectors, see `bench.scoring`
     try:
         return _found(replace(scorer, compiled=False), target, clock)
     except Exception:  # a defect of the detector ends its cell, see `bench.scoring`

@@ -15,7 +15,7 @@ from bench.cards import DatasetCard
 from bench.corpora import Dataset
 from bench.trials import digest
 from bench.weights import Checkpoint
-from tests.tiny import TILE, WHOLE, card
+from tests.tiny import TILE, WHOLE, World, card
 
 
 def in_memory(labels: Sequence[str] = ("bonafide", "spoof"), **fields: Any) -> Dataset:
@@ -94,3 +94,21 @@ def test_the_version_of_the_adapter_is_in_the_key(monkeypatch: pytest.MonkeyPatc
     before = passes.cell_key(card(), in_memory(), None)
     monkeypatch.setattr("tests.tiny.Tiny.version", 2, raising=False)
     assert passes.cell_key(card(), in_memory(), None) != before
+
+
+def test_a_cell_that_was_begun_otherwise_says_so(tmp_path: Path) -> None:
+    """How the unfinished run computed, beside how this one does; a run that computes alike adds nothing."""
+    world = World(tmp_path)
+    world.dataset("set", range(1, 11))
+    flag = str(tmp_path / "flag")
+    world.detector("det", "InterruptedAt", arguments={"at": 7, "flag": flag})
+    with pytest.raises(KeyboardInterrupt):
+        world.run("det", "set", batch_size=2)
+    finished = world.cell("det", "set", batch_size=5).manifest
+    assert finished["batch_size"] == 5
+    assert [one["batch_size"] for one in finished["earlier"]] == [2]
+    assert finished["earlier"][0]["hardware"] == finished["hardware"]
+    Path(flag).unlink()
+    with pytest.raises(KeyboardInterrupt):
+        world.run("det", "set", batch_size=2, results=tmp_path / "again")
+    assert "earlier" not in world.cell("det", "set", batch_size=2, results=tmp_path / "again").manifest

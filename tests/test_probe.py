@@ -158,6 +158,19 @@ def test_a_cell_in_float32_does_not_stand_for_one_that_was_never_tried(world: Wo
     assert [pair.precision for pair in world.plan("det", "set", precision="bf16")] == ["bf16"]
 
 
+def test_a_finished_cell_keeps_its_facts_when_a_faster_one_is_refused(world: World) -> None:
+    """Only what the probes found is added; asked again nothing is left to do."""
+    world.detector("det", "Tiny")
+    first = manifest(world)
+    second = manifest(world, precision="tf32")
+    assert second.pop("probes") == {
+        "tf32": {"trials": 0, "moved": 1.0, "difference": None, "reason": "this device has no instructions for tf32",
+                 "bound": 0.01, "passed": False},
+    }  # fmt: skip
+    assert second == {name: value for name, value in first.items() if name != "probes"}
+    assert [pair.state for pair in world.plan("det", "set", precision="tf32")] == ["done"]
+
+
 def test_a_detector_without_a_large_part_computes_in_float32(world: World) -> None:
     """Whatever is asked for: nothing is probed and the cell is that of float32."""
     world.detector("det", "Tiny")

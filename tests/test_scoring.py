@@ -26,7 +26,7 @@ from bench.runner import Scored
 from bench.scorer import Scorer
 from bench.scoring import Failed, score_trials
 from tests.passing import PAD, flat, gathered, mixed, numbered, passed, pieces_of, scored, scorer, table
-from tests.tiny import TILE, WHOLE, log_lines
+from tests.tiny import TILE, WHOLE, OutOfMemory, log_lines
 
 
 @pytest.fixture(scope="module")
@@ -357,9 +357,19 @@ def test_a_compiled_detector_meets_one_shape(tmp_path: Path, monkeypatch: pytest
     plain = scored(scorer("d", "Tiny"), trials, size=3)["d"]
     assert shapes == [2, 3, 2]
     shapes.clear()
-    filled = scored(replace(scorer("d", "Tiny"), compiled=True), trials, size=3)["d"]
-    assert shapes == [2, 3, 3]
+    filled = scored(replace(scorer("d", "Tiny"), compiled=True, batch_size=3), trials, size=3)["d"]
+    assert shapes == [3, 3, 3]
     pd.testing.assert_frame_equal(filled, plain, check_exact=True)
+
+
+def test_out_of_memory_halves_what_a_compiled_detector_meets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What fills up a batch is halved with it."""
+    log = tmp_path / "log"
+    monkeypatch.setattr(Scorer, "build", lambda self, device: OutOfMemory(2, host=False, log=str(log)))
+    compiled = replace(scorer("d", "OutOfMemory"), compiled=True, batch_size=8)
+    found = scored(compiled, numbered(tmp_path, 11), size=8)["d"]
+    assert found["score"].tolist() == np.sin(np.arange(1.0, 12.0)).tolist()
+    assert [len(line) for line in log_lines(log)] == [8, 4, *[2] * 6]
 
 
 def test_what_a_pass_takes_and_gives_can_be_sent_to_another_process(tmp_path: Path) -> None:

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 REACH_SECONDS = 5.0  # to connect
+CALL_SECONDS = 900.0  # that a function called on a node may take, waiting for its turn included
 START = "start one with `ray start --head`, or leave --address out for a Ray of its own on this machine"
 
 
@@ -129,7 +130,8 @@ class Cluster:
 
     def hardware(self) -> Mapping[str, Any]:
         nodes = {place.node for place in places(self.kind)}
-        return {**self._survey[0][1], "devices": self.workers, "nodes": len(nodes)}
+        names = sorted({str(told["device"]) for _, told in self._survey})
+        return {**self._survey[0][1], "device": ", ".join(names), "devices": self.workers, "nodes": len(nodes)}
 
     @cached_property
     def _survey(self) -> list[tuple[int, Mapping[str, Any]]]:
@@ -166,7 +168,7 @@ class Cluster:
             place = among[attempt % len(among)]
             remote = ray.remote(call).options(**place.takes(), max_retries=0)
             answer = remote.remote(function, arguments, self.kind, str(Path.cwd()))
-            if not ray.wait([answer], timeout=crew.PATIENCE_SECONDS)[0]:
+            if not ray.wait([answer], timeout=CALL_SECONDS)[0]:
                 ray.cancel(answer, force=True)
                 raise ScoringError(f"{place.name} is busy", where="Ray cluster", remedy=NOBODY)
             try:

@@ -58,7 +58,8 @@ class Devices:
         return least // self.workers if self.kind == "cpu" else least
 
     def hardware(self) -> Mapping[str, Any]:
-        return {**environment.hardware(self.devices[0]), "devices": self.workers}
+        names = sorted({str(environment.hardware(device)["device"]) for device in self.devices})
+        return {**environment.hardware(self.devices[0]), "device": ", ".join(names), "devices": self.workers}
 
     def score(self, job: Job, portions: Portions) -> Iterator[Done]:
         with closing(_Processes(job, self.devices, self.kind, self.cores)) as crew:
@@ -78,6 +79,7 @@ class _Processes:
         self._devices = {f"{device} ({number})": device for number, device in enumerate(devices)}
         self._starts = dict.fromkeys(self._devices, 0)
         self._workers: dict[str, tuple[BaseProcess, Connection]] = {}
+        self._last = ""  # why the last one was lost
 
     def _start(self, name: str) -> None:
         context = multiprocessing.get_context("spawn")  # CUDA does not survive a fork
@@ -95,7 +97,8 @@ class _Processes:
             if self._starts[name] < ATTEMPTS:
                 self._start(name)
         if not self._workers:
-            raise ScoringError("the processes of all devices have died", remedy="run again: what is scored is kept")
+            what = f"the processes of all devices have died: {self._last}"
+            raise ScoringError(what, remedy="run again: what is scored is kept")
         return list(self._workers)
 
     def send(self, worker: str, slice: int, portions: Sequence[Portion]) -> None:
@@ -111,13 +114,18 @@ class _Processes:
             except (EOFError, OSError):
                 process, _ = self._workers.pop(name)
                 process.join()
-                yield Lost(name, f"the process on {name} died (exit code {process.exitcode})")
+                yield self._lost(name, f"the process on {name} died (exit code {process.exitcode})")
                 continue
             if isinstance(message, BaseException):
                 self._workers.pop(name)[0].join()
-                yield Lost(name, str(message).partition("\n")[0])
+                yield self._lost(name, str(message).partition("\n")[0])
             else:
+                self._starts[name] = 1  # it is of use
                 yield Finished(name, *message)
+
+    def _lost(self, name: str, reason: str) -> Lost:
+        self._last = reason
+        return Lost(name, reason)
 
     def first_bad(self, portions: Sequence[Portion]) -> str:
         return deadly(portions, self._job)

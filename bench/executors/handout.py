@@ -84,7 +84,7 @@ class _HandOut:
         self._hired: Collection[str] = ()
 
     def run(self) -> Iterator[Done]:
-        while True:
+        while any(self._held.values()) or self._left():
             self._hired = self._crew.hire()
             for worker in self._hired:
                 self._fill(worker)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import stat
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -86,7 +87,8 @@ def scratch() -> Path:
     """
     place = Path(tempfile.gettempdir()) / f"antispoof-bench-{os.getuid()}"
     place.mkdir(mode=0o700, exist_ok=True)
-    if place.stat().st_uid != os.getuid():
+    about = place.lstat()  # a link leads to a place that somebody else has chosen
+    if about.st_uid != os.getuid() or not stat.S_ISDIR(about.st_mode) or about.st_mode & 0o022:
         raise ScoringError("this folder is another user's", where=place, remedy="set TMPDIR on the nodes")
     return place
 

@@ -41,6 +41,7 @@ def provenance(manifest: Mapping[str, Any]) -> list[tuple[str, str]]:
         "Compiled": manifest.get("compiled") or None,
         "Probes of faster arithmetic": manifest.get("probes"),
         "Executor": manifest.get("executor"),
+        "Begun with": manifest.get("earlier"),
         "Batch size": manifest.get("batch_size"),
         "Timings": manifest.get("timings"),
         "Versions": manifest.get("versions"),

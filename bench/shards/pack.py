@@ -41,7 +41,8 @@ _stamps: dict[str, dict[str, str]] = {}  # of the packs that were opened, as the
 
 
 def _plain(name: str) -> str:
-    if not re.fullmatch(r"[^/\\\x00-\x1f#]+", name) or name in (".", ".."):
+    # `::` is a chain of file systems to fsspec.
+    if not re.fullmatch(r"[^/\\\x00-\x1f#]+", name) or name in (".", "..") or "::" in name:
         raise ValueError("no plain file name")
     return name
 
@@ -55,7 +56,7 @@ class Shard(_Record):
     """A file of the pack, bytes and sha256 (hex) of all of it."""
 
     name: Annotated[str, AfterValidator(_plain)]
-    bytes: int = Field(ge=0)
+    bytes: int = Field(ge=0, lt=1 << 63)
     sha256: str
 
 
@@ -144,6 +145,7 @@ def _present(where: str) -> bytes:
 def _table(content: bytes, where: str) -> pd.DataFrame:
     try:
         found = pq.read_table(BytesIO(content))
+        found.validate(full=True)
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"not readable: {error}", where=where, remedy=AGAIN) from None
     names = found.column_names
