@@ -219,7 +219,9 @@ class Pass:
                 key = cell_key(pair.card, self._dataset, pair.checkpoint, one)
                 return replace(pair, precision=one, key=key, probes=probes)
             if self._ws.options.precision != "auto" or found.trials:
-                self._display.note(f"{pair.label} on {self._dataset.name}: not in {one}, {found.told}")
+                self._display.note(f"{pair.label} on {self._dataset.name}: in fp32, not in {one}, {found.told}")
+        if not pair.faster and (asked := self._ws.options.precision) not in ("fp32", "auto"):
+            self._display.note(f"{pair.label} on {self._dataset.name}: in fp32, no part of it computes in {asked}")
         return replace(pair, probes=probes)
 
     def run(self) -> dict[str, Cell]:

@@ -131,6 +131,11 @@ class Result:
         return tuple(part for part, found in (self._weights.get("start") or {}).items() if found == "random")
 
     @property
+    def precision(self) -> str:
+        """What its scores were computed in, see `bench.precision`; '' where no manifest tells."""
+        return str(self.cell.manifest.get("precision") or "")
+
+    @property
     def remarks(self) -> list[str]:
         """What a reader must know of the numbers, beside the status of the cell."""
         own = (self.cell.manifest.get("detector", {}).get("recipe") or {}).get("seed", self.seed)
@@ -141,6 +146,7 @@ class Result:
         elif self.seed != own:
             told.append(f"trained with seed {self.seed}, the card says {own}")
         told += [f"random {' and '.join(self.random_parts)}"] if self.random_parts else []
+        told += [f"computed in {self.precision}"] if self.precision not in ("", "fp32") else []
         told += [self.degradation.told] if self.degradation else []
         told += [self._few_errors] if self.metrics else []
         return list(filter(None, told))

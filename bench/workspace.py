@@ -63,6 +63,8 @@ class Options:
             if (given := getattr(self, option)) not in values:
                 choices = " or ".join(f"`{value}`" for value in values)
                 raise UsageError(f"`{option}` cannot be {given!r}", remedy=f"give {choices}")
+        if self.address is not None and self.executor != "ray":
+            raise UsageError("an address is that of a Ray cluster", remedy="give --executor ray with --address")
         if self.seeds < 1:
             raise UsageError(f"{self.seeds} seeds cannot be trained", remedy="give 1 or more")
 

@@ -17,6 +17,7 @@ from bench.errors import UsageError
 from bench.metrics import eer
 from bench.probe import BOUND, TRIALS, Probe, batches_to_try, compared, moved
 from bench.progress import Silent
+from bench.results import evaluate_cell
 from bench.workspace import Options
 from tests.tiny import Lowerable, Tiny, World, card
 
@@ -145,7 +146,7 @@ def test_the_refusal_is_told(world: World) -> None:
 
     workspace = world.workspace(precision="bf16")
     matrix.run(workspace, matrix.plan(workspace, ["det"], ["set"]), Notes())
-    assert notes == ["det on set: not in bf16, the score of trial '1' is not finite"]
+    assert notes == ["det on set: in fp32, not in bf16, the score of trial '1' is not finite"]
 
 
 def test_a_cell_in_float32_does_not_stand_for_one_that_was_never_tried(world: World) -> None:
@@ -221,3 +222,34 @@ def test_an_unknown_precision_is_refused() -> None:
         Options(precision="fp16")  # type: ignore[arg-type]  # as a caller without types may
     assert caught.value.remedy == "give `fp32` or `tf32` or `bf16` or `auto`"
     assert probe.TRIALS >= 200  # a bound of 1 % of fewer trials would be one trial
+
+
+def test_what_a_cell_was_computed_in_is_told_beside_its_number(world: World) -> None:
+    """Where it is not float32."""
+    world.detector("det", "Lowerable")
+    told = {}
+    for asked in ("fp32", "bf16"):
+        cell = world.cell("det", "set", precision=asked)
+        told[asked] = evaluate_cell(world.workspace().store, cell).remarks
+    assert [remark for remark in told["bf16"] if remark not in told["fp32"]] == ["computed in bf16"]
+
+
+def test_a_precision_that_a_detector_does_not_have_is_told(world: World) -> None:
+    """It computes in float32 then."""
+    world.detector("det", "Tiny")
+    notes: list[str] = []
+
+    class Notes(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+
+    workspace = world.workspace(precision="bf16")
+    matrix.run(workspace, matrix.plan(workspace, ["det"], ["set"]), Notes())
+    assert notes == ["det on set: in fp32, no part of it computes in bf16"]
+
+
+def test_an_address_without_a_cluster_is_a_slip_of_the_pen() -> None:
+    """It would be ignored."""
+    with pytest.raises(UsageError, match="an address is that of a Ray cluster") as caught:
+        Options(address="auto")
+    assert caught.value.remedy == "give --executor ray with --address"

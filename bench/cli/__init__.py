@@ -5,6 +5,8 @@ Heavy imports stay inside the commands, so that `bench --help` and a mistyped op
 
 from __future__ import annotations
 
+import signal
+import threading
 from typing import Any
 
 import click
@@ -19,6 +21,9 @@ class Commands(click.Group):
     """Shows a `BenchError` without a traceback and exits with its code."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        # What ends a job on a cluster leaves what Ctrl-C leaves.
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
             return super().invoke(ctx)
         except BenchError as error:
