@@ -24,6 +24,7 @@ from bench.cards import AudioRecipe, DetectorCard
 from bench.cellwriter import CellWriter
 from bench.cores import detector_threads
 from bench.corpora import Dataset
+from bench.errors import StoreError
 from bench.executors import Executor, Job
 from bench.leakage import leakage
 from bench.precision import Precision
@@ -241,7 +242,9 @@ class Pass:
                         self._flush()
                         flushed = time.perf_counter()
                 self._flush()
-            except BaseException:  # Ctrl-C, a lost worker, a device that fails: what is scored is kept
+            except StoreError:
+                raise
+            except BaseException:  # Ctrl-C, lost workers, a device that fails: what is scored is kept
                 self._flush()
                 raise
             self._display.end()
