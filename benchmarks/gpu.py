@@ -189,7 +189,7 @@ def print_passes(told: dict[str, Any]) -> None:
         print(f"| {' | '.join(cells)} |")
     for found in told["passes"]:
         for precision, tried in found["probes"].items():
-            moved = f"moves {tried['moved']:.1%} of {tried['trials']} trials"
+            moved = tried["reason"] or f"moves {tried['moved']:.1%} of {tried['trials']} trials"
             print(f"{found['detector']}, probe of {precision}: {moved}")
 
 
