@@ -18,7 +18,8 @@ import numpy as np
 import pandas as pd
 
 from bench.corpora.asvspoof2021 import KEY, PHASES
-from bench.corpora.files import UNUSED, Lines, read_protocol, under
+from bench.corpora.files import under
+from bench.corpora.tables import UNUSED, Lines, read_protocol
 from bench.costs import VerificationRates, tandem_2019, tandem_2021, verification_rates
 from bench.errors import DataError
 

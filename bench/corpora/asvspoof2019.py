@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import UNUSED, finish, first, locate, plain_names, read_protocol, reader, under
+from bench.corpora.files import first, locate, plain_names, reader, under
+from bench.corpora.tables import UNUSED, finish, read_protocol
 from bench.errors import unknown
 
 COLUMNS = ("speaker", "trial", UNUSED, "attack", "label")

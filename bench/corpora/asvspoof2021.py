@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import absent, finish, head, locate, plain_names, read_protocol, reader, under
+from bench.corpora.files import absent, locate, plain_names, reader, under
+from bench.corpora.tables import finish, head, read_protocol
 from bench.errors import DataError, unknown
 
 KEY = "trial_metadata.txt"

@@ -17,7 +17,8 @@ import pyarrow as pa
 import pyarrow.csv as arrow_csv
 from pyarrow import compute
 
-from bench.corpora.files import Rows, absent, names_in, plain_names, read_table, reader, under
+from bench.corpora.files import absent, names_in, plain_names, reader, under
+from bench.corpora.tables import Rows, read_table
 from bench.errors import DataError
 from bench.trials import BONAFIDE, trial_ids, validate
 

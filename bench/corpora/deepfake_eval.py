@@ -20,7 +20,8 @@ import pandas as pd
 
 from bench import audio
 from bench.corpora import fingerprint
-from bench.corpora.files import Rows, finish, first, missing, names_in, plain_names, read_table, reader, under
+from bench.corpora.files import first, missing, names_in, plain_names, reader, under
+from bench.corpora.tables import Rows, finish, read_table
 from bench.errors import AudioError, Blocked, DataError, UsageError, unknown
 from bench.trials import parse_labels, trial_id, trial_ids, validate
 

@@ -13,20 +13,8 @@ from pathlib import Path
 import pandas as pd
 
 from bench.corpora import audio_folder
-from bench.corpora.files import (
-    UNUSED,
-    Rows,
-    absent,
-    finish,
-    first,
-    head,
-    locate,
-    plain_names,
-    read_protocol,
-    read_table,
-    reader,
-    under,
-)
+from bench.corpora.files import absent, first, locate, plain_names, reader, under
+from bench.corpora.tables import UNUSED, Rows, finish, head, read_protocol, read_table
 from bench.trials import BONAFIDE, SPOOF, trial_ids
 
 KEY_COLUMNS = ("speaker", "file", UNUSED, UNUSED, UNUSED, "label")

@@ -17,18 +17,8 @@ from typing import Any
 
 import pandas as pd
 
-from bench.corpora.files import (
-    absent,
-    audio_files,
-    first,
-    inside,
-    missing,
-    names_in,
-    plain_names,
-    read_table,
-    reader,
-    under,
-)
+from bench.corpora.files import absent, audio_files, first, inside, missing, names_in, plain_names, reader, under
+from bench.corpora.tables import read_table
 from bench.errors import Blocked, DataError, unknown
 from bench.registry import datasets
 from bench.trials import BONAFIDE, SPOOF, trial_ids, validate

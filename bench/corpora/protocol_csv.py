@@ -16,7 +16,8 @@ from pathlib import Path
 
 import pandas as pd
 
-from bench.corpora.files import Lines, finish, first, inside, read_table, reader
+from bench.corpora.files import first, inside, reader
+from bench.corpora.tables import Lines, finish, read_table
 from bench.errors import DataError
 from bench.trials import trial_ids
 

@@ -9,7 +9,7 @@ import pytest
 
 from bench import corpora
 from bench.corpora.common_voice import _rows
-from bench.corpora.files import read_table
+from bench.corpora.tables import read_table
 from bench.errors import Blocked, DataError
 from bench.registry import datasets
 from tests.corpora.conftest import Lay

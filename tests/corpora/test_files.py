@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bench import trials
-from bench.corpora import files
+from bench.corpora import files, tables
 from bench.errors import Blocked, DataError
 from bench.trials import trial_id
 from tests.corpora.conftest import Lay
@@ -176,7 +176,7 @@ def test_a_protocol_is_read_however_it_is_written(
     file = tmp_path / "protocol"
     text = blank + end.join(gap.join(row) for row in rows) + (end if last else "")
     file.write_bytes((bom + text).encode())
-    table, lines = files.read_protocol(file, ("a", "b", "c"))
+    table, lines = tables.read_protocol(file, ("a", "b", "c"))
     assert list(table.itertuples(index=False, name=None)) == rows
     assert lines.tolist() == [blank.count("\n") + row for row in range(1, len(rows) + 1)]
 
@@ -199,18 +199,18 @@ def test_a_broken_protocol_is_refused_with_file_line_and_remedy(content: str | b
     """Wrong column counts, nothing at all and other encodings."""
     file = lay({"protocol": content}) / "protocol"
     with pytest.raises(DataError, match=message):
-        files.read_protocol(file, ("speaker", "trial", "label"))
+        tables.read_protocol(file, ("speaker", "trial", "label"))
 
 
 def test_the_first_line_decides_between_layouts(lay: Lay) -> None:
     """A file keeps to one layout; the error names the number of columns of that one."""
     root = lay({"two": "a b\nc d\n", "mixed": "a b\nc d e\n", "none": "a\n"})
     layouts = (("x", "y", "z"), ("x", "y"))
-    assert files.read_protocol(root / "two", *layouts).table.to_dict("list") == {"x": ["a", "c"], "y": ["b", "d"]}
+    assert tables.read_protocol(root / "two", *layouts).table.to_dict("list") == {"x": ["a", "c"], "y": ["b", "d"]}
     with pytest.raises(DataError, match=r"3 columns instead of 2\n.*line 2"):
-        files.read_protocol(root / "mixed", *layouts)
+        tables.read_protocol(root / "mixed", *layouts)
     with pytest.raises(DataError, match="1 columns instead of 3 or 2"):
-        files.read_protocol(root / "none", *layouts)
+        tables.read_protocol(root / "none", *layouts)
 
 
 @pytest.mark.parametrize("delimiter", [",", "\t", ";", "|"])
@@ -219,7 +219,7 @@ def test_a_table_is_read_by_column_name(delimiter: str, end: str, lay: Lay) -> N
     """Any delimiter, order and letter case; a column may go by another name; lines count from the header."""
     lines = [["Label", "FILE", "note"], ["spoof", "a.wav", "x"], [], ["real", "b c.wav", ""]]
     file = lay({"list": "\ufeff" + end.join(delimiter.join(line) for line in lines)}) / "list"
-    table, numbers = files.read_table(file, ("path|file", "label"))
+    table, numbers = tables.read_table(file, ("path|file", "label"))
     assert table.to_dict("list") == {"label": ["spoof", "real"], "path": ["a.wav", "b c.wav"], "note": ["x", ""]}
     assert numbers.tolist() == [2, 4]
 
@@ -235,32 +235,32 @@ def test_the_quick_way_reads_what_the_careful_way_reads(tmp_path: Path, text: st
 
     def found() -> tuple[list[tuple[str, ...]], list[int]] | str:
         try:
-            table, lines = files.read_table(file, ("path",), delimiters=",", quotes=quotes)
+            table, lines = tables.read_table(file, ("path",), delimiters=",", quotes=quotes)
         except DataError as error:
             return str(error)
         return list(table.itertuples(index=False, name=None)), lines.tolist()
 
     quick = found()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(files, "_quick_table", lambda *_: None)
+        patch.setattr(tables, "_quick_table", lambda *_: None)
         assert quick == found()
 
 
 def test_a_plain_table_is_read_the_quick_way(lay: Lay, monkeypatch: pytest.MonkeyPatch) -> None:
     """Not a line at a time: 600,000 rows as Python strings are 200 MB."""
-    monkeypatch.delattr(files, "_records")
+    monkeypatch.delattr(tables, "_records")
     root = lay({"list": "path,label\na b, spoof \n,real", "none": "path,label\n"})
-    assert files.read_table(root / "list", ("path", "label")).table.values.tolist() == [["a b", "spoof"], ["", "real"]]
-    assert files.read_table(root / "none", ("path", "label")).table.to_dict("list") == {"path": [], "label": []}
+    assert tables.read_table(root / "list", ("path", "label")).table.values.tolist() == [["a b", "spoof"], ["", "real"]]
+    assert tables.read_table(root / "none", ("path", "label")).table.to_dict("list") == {"path": [], "label": []}
 
 
 def test_quotes_enclose_fields_only_where_they_are_meant_to(lay: Lay) -> None:
     """A quoted field may hold delimiters and line breaks; with `quotes=False` a quote is a character like any other."""
     root = lay({"csv": 'path,label\n"a,\nb",spoof\nc,real\n', "bare": 'path|text\na|He said "no\nb|"yes\n'})
-    table, numbers = files.read_table(root / "csv", ("path",))
+    table, numbers = tables.read_table(root / "csv", ("path",))
     assert table["path"].tolist() == ["a,\nb", "c"]
     assert numbers.tolist() == [2, 4]
-    bare = files.read_table(root / "bare", ("path",), quotes=False).table
+    bare = tables.read_table(root / "bare", ("path",), quotes=False).table
     assert bare["text"].tolist() == ['He said "no', '"yes']
 
 
@@ -280,12 +280,12 @@ def test_a_broken_table_is_refused_with_file_line_and_remedy(content: str | byte
     """Headers that are none, rows that do not fit them, quotes that never close."""
     file = lay({"list": content}) / "list"
     with pytest.raises(DataError, match=message):
-        files.read_table(file, ("path|file", "label"))
+        tables.read_table(file, ("path|file", "label"))
 
 
 def test_a_file_that_cannot_be_opened_is_an_error_of_that_file(tmp_path: Path) -> None:
     """A folder in the place of a list, say."""
-    for read in (files.head, files.read_protocol, lambda file: files.read_table(file, ("path",))):
+    for read in (tables.head, tables.read_protocol, lambda file: tables.read_table(file, ("path",))):
         with pytest.raises(
             DataError, match=rf"the file cannot be read: Is a directory\n  where: {tmp_path}\n  remedy: "
         ):
@@ -295,8 +295,8 @@ def test_a_file_that_cannot_be_opened_is_an_error_of_that_file(tmp_path: Path) -
 def test_what_a_bona_fide_trial_cannot_have_is_emptied(lay: Lay) -> None:
     """Spoof attributes of bona fide rows and `-` become '', attributes of both classes stay."""
     file = lay({"p": "x b none A01 v bonafide\n- s none A01 - spoof\n"}) / "p"
-    rows = files.read_protocol(file, ("speaker", "trial", "codec", "attack", "vocoder", "label"))
-    table = files.finish(rows, file)
+    rows = tables.read_protocol(file, ("speaker", "trial", "codec", "attack", "vocoder", "label"))
+    table = tables.finish(rows, file)
     assert table["attack"].tolist() == ["", "A01"]
     assert table["vocoder"].tolist() == ["", ""]
     assert table["codec"].tolist() == ["none", "none"]
